@@ -12,13 +12,13 @@ type Kind uint8
 
 // The parts, in order. The zero Kind is no trouble.
 const (
-	None    Kind = iota
-	Link         // no cable, no carrier
-	Address      // carrier, but no address or no route
-	DNS          // a name gives no address
-	Proxy        // addresses, but nobody answers as a proxy should
-	Account      // the provider refuses this user
-	Hardware     // a port or its phone; called "port" outside
+	None     Kind = iota
+	Link          // no cable, no carrier
+	Address       // carrier, but no address or no route
+	DNS           // a name gives no address
+	Proxy         // addresses, but nobody answers as a proxy should
+	Account       // the provider refuses this user
+	Hardware      // a port or its phone; called "port" outside
 )
 
 var kinds = [...]string{"", "link", "address", "dns", "proxy", "account", "port"}
