@@ -7,8 +7,14 @@
 package config
 
 import (
+	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -29,7 +35,9 @@ type Config struct {
 	Lines  []Line // at least one
 	Ports  []Port // as written; empty when the file has none
 
-	places map[string]place // where each key stands, for mistakes found later
+	Warnings []Mistake // what is no mistake but unwise
+
+	places map[string]place // where each key stands: "country", "line[0]", "line[0].user"
 }
 
 // Log says what is written down and where.
@@ -81,39 +89,63 @@ type Port struct {
 	DigitMap string // "" is the country's usual: digits until a pause or #
 }
 
-// A Secret is never printed: not by fmt, not in a log, not as JSON or text.
-// Reveal is the only way to it.
-type Secret struct{ s string }
+// maxFile bounds a file; the reference is a tenth of it.
+const maxFile = 64 << 10
 
-// NewSecret keeps s from being printed.
-func NewSecret(s string) Secret { return Secret{s} }
-
-// Reveal returns the secret itself.
-func (s Secret) Reveal() string { return s.s }
-
-const redacted = "(secret)"
-
-// String hides the secret; an empty one shows as empty.
-func (s Secret) String() string {
-	if s.s == "" {
-		return ""
+// Load reads and checks a file. Its error is of type Mistakes, or an
+// *fs.PathError when there is nothing to read.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
 	}
-	return redacted
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	c, err := Parse(path, data)
+	if err != nil {
+		return nil, err
+	}
+	// RFC 3261 section 22.4 leaves the password's safety to us; 0004 is
+	// "others may read" (inode(7)).
+	if info, err := f.Stat(); err == nil && info.Mode().Perm()&0o004 != 0 && c.holdsSecret() {
+		c.Warnings = append(c.Warnings, Mistake{File: path, Found: "every user of this machine can read the password in it", Want: "want mode 600: chmod 600 " + path})
+	}
+	return c, nil
 }
 
-// GoString hides the secret from %#v.
-func (s Secret) GoString() string { return s.String() }
+// Parse checks data; name stands for the file in mistakes. Its error is of
+// type Mistakes.
+func Parse(name string, data []byte) (*Config, error) {
+	if len(data) > maxFile {
+		return nil, Mistakes{{File: name, Found: fmt.Sprintf("the file is longer than %d bytes", maxFile)}}
+	}
+	root, mistakes := grow(name, data)
+	r := reader{file: name, c: &Config{File: name, places: map[string]place{}}, mistakes: mistakes}
+	r.top(root)
+	r.settle()
+	if len(r.mistakes) > 0 {
+		r.mistakes.sort()
+		return nil, r.mistakes
+	}
+	return r.c, nil
+}
 
-// LogValue hides the secret from slog.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+// Mistake makes an error about a key for those who know more than this
+// package: that a board has no such port, say. key is "country",
+// "line[0].domain", "port[1]".
+func (c *Config) Mistake(key, found, want string) Mistake {
+	at, ok := c.places[key]
+	if n := strings.LastIndexByte(key, '.'); !ok && n > 0 {
+		at = c.places[key[:n]]
+	}
+	return Mistake{c.File, at.line, at.column, indices.ReplaceAllString(key, ""), found, want}
+}
 
-// MarshalText hides the secret from JSON and its like.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+var indices = regexp.MustCompile(`\[\d+\]`)
 
-// Load reads and checks a file.
-func Load(path string) (*Config, error) { panic("not yet") }
-
-// Parse checks data; name stands for the file in mistakes.
-func Parse(name string, data []byte) (*Config, error) { panic("not yet") }
-
-type place struct{ line, column int }
+func (c *Config) holdsSecret() bool {
+	return slices.ContainsFunc(c.Lines, func(l Line) bool { return l.Password != Secret{} })
+}
