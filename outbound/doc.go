@@ -1,0 +1,65 @@
+// Package outbound keeps a telephone line in touch with its outbound proxies:
+// it knows every address they have, and which one is next when the present
+// one fails. Its one idea is a ring of addresses with a finger on one of them.
+//
+//	proxy.example.net ─ DNS ─▶ 192.0.2.1, 192.0.2.2 ─┐
+//	backup.example.org ─ DNS ─▶ 198.51.100.9 ────────┼─▶ Ring ◀─ finger: Current
+//	203.0.113.7 ─────────────────────────────────────┘     │
+//	                                            Judge ─▶ Next turns it
+//
+// # The parts
+//
+// A [Proxy] is one configured entry, a name or an address. A [Resolver] finds
+// the addresses of a name, in the order that RFC 3263 asks for. A [Ring] holds
+// the addresses of all proxies in configured order. A [Route] is the ring with
+// everything around it: it resolves, remembers, turns, and says how long to
+// wait. Lines with the same proxies share one Route.
+//
+// # How a line uses a Route
+//
+//	go route.Run(ctx)
+//	via, err := route.First(ctx)
+//	for err == nil {
+//		began := time.Now()
+//		if failure := register(ctx, via); failure != nil {
+//			failure.Began = began
+//			via, wait = route.Next(via, *failure)
+//			sleep(ctx, wait)
+//			continue
+//		}
+//		route.Good(via, time.Since(began))
+//		...
+//	}
+//
+// [Route.Next] moves on only from the address that the caller saw fail, so a
+// REGISTER and an INVITE that fail together turn the ring once. [Route.Moved]
+// wakes whoever should follow. A call uses the address that Next returns at
+// once; only a registration waits.
+//
+// While it waits, a line should probe [Route.Targets], say by OPTIONS every
+// five seconds, and report every answer to [Route.Alive]; when that returns
+// true, or [Route.Wait] has become 0, it registers at [Route.Current].
+//
+// # What moves the ring
+//
+// [Judge] decides by a table, each row with its reason and its source. Dead is
+// not slow, an account that is refused is not a proxy that is dead, and a
+// pulled cable is neither.
+//
+// # What DNS can and cannot do
+//
+// When the finger comes round the end all names are asked again, one question
+// at a time per name, while the tour goes on with the old addresses. An answer
+// changes the addresses; failure, silence, "no such name" and nonsense change
+// nothing. An answer never moves a line from an address that works, even one
+// that DNS has dropped. Addresses that were good are kept in a file and used at
+// boot when DNS is dead. The law behind all this: while one configured proxy
+// answers, the line comes back.
+//
+// # Pace
+//
+// Inside a tour the next address is tried at once. After a tour in which every
+// address failed a registration waits rand(½..1)·min(cap, 4 s·2ⁿ), the shape of
+// RFC 5626 section 4.5. Nothing in DNS and no Retry-After resets n; a failure
+// after a minute of good registration does.
+package outbound
