@@ -1,0 +1,81 @@
+package sim
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/ata-agent/ata-agent/hal"
+)
+
+// An ear hears each frame that is written to a port, with the number of its
+// first sample.
+type ear struct{ hear func(at int64, f *hal.Frame) }
+
+// Listen calls hear with each frame that reaches the ear, in the goroutine that
+// writes it, until stop is called; a last call may still be under way then.
+// Nothing is heard while the loop is open. hear must neither wait nor keep the
+// frame.
+func (p *Port) Listen(hear func(*hal.Frame)) (stop func()) {
+	return p.listen(func(_ int64, f *hal.Frame) { hear(f) })
+}
+
+func (p *Port) listen(hear func(at int64, f *hal.Frame)) (stop func()) {
+	e := &ear{hear}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ears := append(slices.Clip(*p.ears.Load()), e)
+	p.ears.Store(&ears)
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		ears := slices.DeleteFunc(slices.Clone(*p.ears.Load()), func(o *ear) bool { return o == e })
+		p.ears.Store(&ears)
+	}
+}
+
+// Record returns what the ear hears from now until stop is closed, or the port
+// is. It is as long as that took: where nothing was heard it is silent.
+func (p *Port) Record(stop <-chan struct{}) []int16 {
+	r := recorder{from: p.sample()}
+	remove := p.listen(r.hear)
+	select {
+	case <-stop:
+	case <-p.done:
+	}
+	remove()
+	return r.until(p.sample())
+}
+
+// A recorder puts frames where they belong in time.
+type recorder struct {
+	from  int64 // the number of sound[0]
+	mu    sync.Mutex
+	sound []int16
+}
+
+func (r *recorder) hear(at int64, f *hal.Frame) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	samples := f[:]
+	if at < r.from { // the frame during which recording began
+		samples = samples[min(r.from-at, hal.FrameSamples):]
+		at = r.from
+	}
+	r.silence(at)
+	r.sound = append(r.sound, samples...)
+}
+
+// silence fills up with silence to before sample at.
+func (r *recorder) silence(at int64) {
+	if gap := at - r.from - int64(len(r.sound)); gap > 0 {
+		r.sound = append(r.sound, make([]int16, gap)...)
+	}
+}
+
+// until ends the recording before sample at.
+func (r *recorder) until(at int64) []int16 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.silence(at)
+	return r.sound[:at-r.from]
+}
