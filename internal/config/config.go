@@ -35,6 +35,8 @@ type Config struct {
 	Lines  []Line // at least one
 	Ports  []Port // as written; empty when the file has none
 
+	Lamps map[string]string // all patterns, for status.Table.With
+
 	Warnings []Mistake // what is no mistake but unwise
 
 	places map[string]place // where each key stands: "country", "line[0]", "line[0].user"
@@ -86,7 +88,7 @@ type Port struct {
 	Name     string // of the board's port; "1", "2", ... in file order when not given
 	Line     string // name of a Line; the first when not given
 	Country  string // "" is the file's
-	DigitMap string // "" is the country's usual: digits until a pause or #
+	DigitMap string // as phone.ParsePlan reads it, which this package leaves to those above
 }
 
 // maxFile bounds a file; the reference is a tenth of it.

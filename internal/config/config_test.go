@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ata-agent/ata-agent/internal/status"
 )
 
 var update = flag.Bool("update", false, "write reference.toml from the schema")
@@ -45,7 +47,7 @@ func TestReference(t *testing.T) {
 			if _, ok := full.places[name]; !ok {
 				t.Errorf("%s is not in the reference", name)
 			}
-			a, b := reflect.ValueOf(k.into(full, 0)).Elem().Interface(), reflect.ValueOf(k.into(short, 0)).Elem().Interface()
+			a, b := field(k, full), field(k, short)
 			if same := reflect.DeepEqual(a, b); k.def != "" && !same {
 				t.Errorf("%s: the reference says %v, without it there is %v", name, a, b)
 			}
@@ -62,6 +64,15 @@ func TestReference(t *testing.T) {
 	}
 }
 
+func field(k *key, c *Config) any {
+	switch f := k.into(c, 0).(type) {
+	case lamp:
+		return c.Lamps[f.key]
+	default:
+		return reflect.ValueOf(f).Elem().Interface()
+	}
+}
+
 // Every field that a file can set is set by some key, so that no field is
 // forgotten in the schema.
 func TestEveryFieldHasAKey(t *testing.T) {
@@ -72,12 +83,15 @@ func TestEveryFieldHasAKey(t *testing.T) {
 			keys[k.into(c, 0)] = k.name
 		}
 	}
+	if n := len(tableNamed("lamps").keys); n != len(status.Default) {
+		t.Errorf("%d keys for %d rows of the lamps' table", n, len(status.Default))
+	}
 	var walk func(path string, v reflect.Value)
 	walk = func(path string, v reflect.Value) {
 		for i := range v.NumField() {
 			f, sf := v.Field(i), v.Type().Field(i)
 			switch {
-			case !sf.IsExported() || sf.Name == "File" || sf.Name == "Warnings":
+			case !sf.IsExported() || sf.Name == "File" || sf.Name == "Warnings" || sf.Name == "Lamps":
 			case f.Kind() == reflect.Struct && f.Type() != reflect.TypeFor[Secret]():
 				walk(path+sf.Name+".", f)
 			case f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct && f.Len() > 0:

@@ -79,6 +79,11 @@ func (r *reader) tables(t *table, v *value) {
 
 // table reads the keys of one table into the i-th of its kind.
 func (r *reader) table(t *table, i int, v *value) {
+	if t.dots {
+		flat := newTable(v.at)
+		flat.flatten("", v)
+		v = flat
+	}
 	for _, name := range v.keys {
 		if k := t.find(name); k != nil {
 			r.c.places[spot(t, i, name)] = v.of[name].at
@@ -96,11 +101,11 @@ func (r *reader) table(t *table, i int, v *value) {
 			r.wrong(v.at, t.path(k.name), "missing", fmt.Sprintf("want %s = %s here", k.name, k.example))
 		}
 		if k.def != "" {
-			d, bad := grow("default", []byte(k.name+" = "+k.def))
+			d, bad := grow("default", []byte("it = "+k.def))
 			if bad != nil {
 				panic(bad)
 			}
-			r.key(t, k, i, d.of[k.name])
+			r.key(t, k, i, d.of["it"])
 		}
 	}
 }
@@ -198,6 +203,8 @@ func (r *reader) key(t *table, k *key, i int, v *value) {
 		default:
 			*field = n
 		}
+	case lamp:
+		field.set(s)
 	case *slog.Level:
 		if err := field.UnmarshalText([]byte(s)); err != nil {
 			panic(err) // the words allowed are all levels

@@ -7,11 +7,15 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ata-agent/ata-agent/internal/status"
+	"github.com/ata-agent/ata-agent/outbound"
 )
 
 // A table is one kind of table of the file; the first is the file itself.
 type table struct {
 	name  string // as in the header; "" is the top of the file
+	dots  bool   // its keys have dots, which TOML reads as tables of their own
 	many  bool   // written [[name]], any number of times
 	doc   string // for the reference file; lines
 	keys  []key
@@ -44,7 +48,7 @@ var schema = []table{
 		}, {
 			name: "country", into: func(c *Config, _ int) any { return &c.Country },
 			example: `"us"`, follows: "the board's", check: country,
-			doc: "Whose tones and rings are heard: two letters as in ISO 3166.",
+			doc: "Whose tones and rings are heard: \"us\", \"uk\", \"de\", ...; a wrong one is answered\nwith the list.",
 		}, {
 			name: "state_dir", into: func(c *Config, _ int) any { return &c.StateDir },
 			def: `"/var/lib/ata-agent"`,
@@ -138,7 +142,7 @@ var schema = []table{
 			doc: "The caller's name that others may see.",
 		}, {
 			name: "outbound_proxy", into: func(c *Config, i int) any { return &c.Lines[i].OutboundProxy },
-			example: `["proxy.example.net", "192.0.2.7:5060"]`, follows: "the domain", most: 8,
+			example: `["proxy.example.net", "192.0.2.7:5060"]`, follows: "the domain", most: outbound.MaxProxies, check: proxy,
 			doc: "Where everything is sent, best first: names or addresses, with a port or as SIP\nURI (\"sip:proxy.example.net;transport=tls\") where needed. A name stands for all its\naddresses. When one does not answer, the next is used; after the last, the first.",
 		}, {
 			name: "transport", into: func(c *Config, i int) any { return &c.Lines[i].Transport },
@@ -181,14 +185,43 @@ var schema = []table{
 			doc: "Name of the [[line]] that it rings and calls by.",
 		}, {
 			name: "country", into: func(c *Config, i int) any { return &c.Ports[i].Country },
-			example: `"gb"`, follows: "the file's", check: country,
+			example: `"uk"`, follows: "the file's", check: country,
 			doc: "Whose tones and rings this telephone has.",
 		}, {
 			name: "digit_map", into: func(c *Config, i int) any { return &c.Ports[i].DigitMap },
-			example: `"(911|[2-9]xxxxxx|1xxxxxxxxxx|xx.T)"`, follows: "to call after a pause or #", check: line,
-			doc: "When a dialled number is complete, as in RFC 3435: alternatives of digits, x for\nany digit, [2-9] for some, a dot for any number more, T for a pause.",
+			example: `"(911|[2-9]xxxxxx|1xxxxxxxxxx|xx.T)"`, follows: "any number, complete after a pause or #", check: line,
+			doc: "When a dialled number is complete, as in RFC 3435: alternatives of digits, x for\nany digit, [2-9] for some, a dot for any number more, T for a pause first, ! at the\nend for a number that is refused.",
 		}},
 	},
+	{
+		name: "lamps", dots: true,
+		doc:  "What the lamps show, for each what and when; the first that holds wins. Patterns are\noff, solid, slow, fast, heartbeat, triple, double, or milliseconds lit and dark in\nturn: \"100/900\".",
+		keys: lampKeys(),
+	},
+}
+
+// lampKeys makes a key of each row of the lamps' table.
+func lampKeys() (keys []key) {
+	for _, row := range status.Default {
+		keys = append(keys, key{
+			name: row.Key, def: strconv.Quote(row.Pattern.Name), check: pattern, doc: strings.ToUpper(row.Meaning[:1]) + row.Meaning[1:] + ".",
+			into: func(c *Config, _ int) any { return lamp{c, row.Key} },
+		})
+	}
+	return keys
+}
+
+// lamp is the field of one lamp's pattern.
+type lamp struct {
+	c   *Config
+	key string
+}
+
+func (l lamp) set(pattern string) {
+	if l.c.Lamps == nil {
+		l.c.Lamps = map[string]string{}
+	}
+	l.c.Lamps[l.key] = pattern
 }
 
 func (t *table) header() string {
@@ -327,6 +360,20 @@ func line(string) error { return nil }
 func country(s string) error {
 	if len(s) != 2 || s != strings.ToLower(s) {
 		return errors.New(`want two small letters, like "us"`)
+	}
+	return nil
+}
+
+func pattern(s string) error {
+	if _, err := status.ParsePattern(s); err != nil {
+		return errors.New("want off, solid, slow, fast, heartbeat, triple, double, or milliseconds lit and dark like 100/900")
+	}
+	return nil
+}
+
+func proxy(s string) error {
+	if _, err := outbound.ParseProxy(s, outbound.UDP); err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), fmt.Sprintf("outbound proxy %q: ", s)))
 	}
 	return nil
 }

@@ -57,6 +57,17 @@ func (v *value) put(name string, at place, to *value) {
 	v.keyAt[name] = at
 }
 
+// flatten puts what is in the tables of from as keys with dots.
+func (v *value) flatten(prefix string, from *value) {
+	for _, name := range from.keys {
+		if in := from.of[name]; in.kind == tableValue {
+			v.flatten(prefix+name+".", in)
+		} else if _, known := v.of[prefix+name]; !known {
+			v.put(prefix+name, from.keyAt[name], in)
+		}
+	}
+}
+
 // A grower makes the tree of a file and collects what is no TOML.
 type grower struct {
 	file     string
