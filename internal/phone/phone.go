@@ -61,8 +61,8 @@ const (
 	Flash                // the hook was pressed briefly
 	Digit                // a digit was dialled
 	Incoming             // somebody calls
-	Ringing              // it rings over there
-	Early                // the far end can be heard before it answers
+	Ringing              // it rings over there, and nothing is to be heard from there
+	Early                // the far end is to be heard before it answers
 	Answered             // the far end answered
 	Ended                // the leg is gone, and so is its number
 

@@ -126,8 +126,10 @@ func TestStories(t *testing.T) {
 			lift          => hear dial: dialtone
 			1#            => hear nothing, hear nothing, call 1: calling
 			early         => join 1: ringback
-			rings         => : ringback
 			~7            => press 1 7: ringback
+			rings         => hear ringback: ringback
+			~7            => : ringback
+			early         => join 1: ringback
 			end404        => hear congestion: reorder`},
 		{"ringback, then an announcement, then somebody", "", `
 			lift          => hear dial: dialtone

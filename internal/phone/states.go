@@ -133,13 +133,17 @@ func (p *Phone) call(now time.Time) state {
 // calling: the call is on its way and nothing has come back.
 func calling(p *Phone, now time.Time, ev Event) state {
 	if ev.Kind == Ringing && ev.Leg == p.leg {
-		p.desk.Hear(tone.Ringback)
-		return p.be("ringback", ringback)
+		return p.ring()
 	}
 	return p.reaching(now, ev, calling)
 }
 
 // ringback: it rings over there. The ear hears the country's ringback.
+func (p *Phone) ring() state {
+	p.desk.Hear(tone.Ringback)
+	return p.be("ringback", ringback)
+}
+
 func ringback(p *Phone, now time.Time, ev Event) state {
 	return p.reaching(now, ev, ringback)
 }
@@ -147,9 +151,12 @@ func ringback(p *Phone, now time.Time, ev Event) state {
 // early: as ringback, but what the ear hears comes from over there: their
 // ringback, an announcement.
 func early(p *Phone, now time.Time, ev Event) state {
-	if ev.Kind == Digit && ev.Mute {
+	switch {
+	case ev.Kind == Digit && ev.Mute:
 		p.desk.Press(p.leg, ev.Digit)
 		return early
+	case ev.Kind == Ringing && ev.Leg == p.leg:
+		return p.ring()
 	}
 	return p.reaching(now, ev, early)
 }
