@@ -1,0 +1,390 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/internal/config"
+	"github.com/ata-agent/ata-agent/internal/status"
+)
+
+// A Config is what a server needs to answer. Its functions are called from
+// several goroutines.
+type Config struct {
+	Path     string
+	Snapshot func() status.Snapshot
+	Reload   func() error // reads the configuration again; the error is for the person who asked
+	Ports    []hal.Port
+}
+
+// A Server answers on the socket.
+type Server struct {
+	Config
+	listener *net.UnixListener
+	clients  sync.WaitGroup
+	room     chan struct{}            // a place for each client
+	hands    map[string]chan struct{} // by port: held while somebody presses, dials or speaks
+}
+
+// Listen takes the socket. What a dead agent left there is replaced; where a
+// living one answers, the error says so.
+func Listen(c Config) (*Server, error) {
+	if info, err := os.Lstat(c.Path); err == nil {
+		if info.Mode()&os.ModeSocket == 0 {
+			return nil, fmt.Errorf("control socket %s: there is a file of that name", c.Path)
+		}
+		conn, err := net.DialTimeout("unix", c.Path, time.Second)
+		if err == nil {
+			conn.Close()
+			return nil, fmt.Errorf("control socket %s: another agent answers there", c.Path)
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, fmt.Errorf("control socket: %w", err)
+		}
+		if err := os.Remove(c.Path); err != nil {
+			return nil, fmt.Errorf("control socket left by another run: %w", err)
+		}
+	}
+	// The mode of a new socket is 0777 less the mask (unix(7)), and there must
+	// be no moment at which others can open it.
+	mask := syscall.Umask(0o177)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: c.Path, Net: "unix"})
+	syscall.Umask(mask)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	s := &Server{Config: c, listener: l, room: make(chan struct{}, maxClients), hands: map[string]chan struct{}{}}
+	for _, p := range c.Ports {
+		s.hands[p.Name()] = make(chan struct{}, 1)
+	}
+	return s, nil
+}
+
+// Run answers until ctx ends. It returns when the last client has been let go
+// and the socket is gone.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer s.clients.Wait()
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { s.listener.Close() })()
+	for {
+		conn, err := s.listener.AcceptUnix()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil { // no file left, say; the clients of this moment go away again
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(time.Second):
+			}
+			continue
+		}
+		select {
+		case s.room <- struct{}{}:
+		default:
+			conn.Close()
+			continue
+		}
+		s.clients.Go(func() {
+			defer func() { <-s.room }()
+			s.serve(ctx, conn)
+		})
+	}
+}
+
+// serve answers one client, line by line.
+func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	// One goroutine reads, so that a client who goes away is noticed while
+	// something is being done for him. One who has only said his last word
+	// (echo ... | socat) still gets his answer.
+	requests := make(chan Request)
+	s.clients.Go(func() {
+		defer cancel()
+		r := bufio.NewReaderSize(conn, 4096)
+		for {
+			line, err := readLine(r)
+			if err != nil {
+				return
+			}
+			var req Request
+			if err := json.Unmarshal(line, &req); err != nil {
+				s.send(conn, Reply{Error: "not a request: " + err.Error(), Wrong: true})
+				return
+			}
+			select {
+			case requests <- req:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	for {
+		select {
+		case req := <-requests:
+			if !s.send(conn, s.answer(ctx, req, requests)) {
+				return
+			}
+		case <-time.After(askTime):
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// readLine reads a line of at most maxLine bytes.
+func readLine(r *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > maxLine:
+			return nil, errors.New("the line is too long")
+		case err == nil:
+			return line, nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
+		}
+	}
+}
+
+func (s *Server) send(conn net.Conn, r Reply) bool {
+	b, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // a snapshot that cannot be written
+	}
+	conn.SetWriteDeadline(time.Now().Add(askTime))
+	_, err = conn.Write(append(b, '\n'))
+	return err == nil
+}
+
+// answer does what was asked. more delivers what the client says meanwhile.
+func (s *Server) answer(ctx context.Context, req Request, more <-chan Request) Reply {
+	switch req.Do {
+	case Status:
+		snap := s.Snapshot()
+		return Reply{Status: &snap}
+	case Reload:
+		if err := s.Reload(); err != nil {
+			return Reply{Error: err.Error(), Hint: "the agent goes on with what it had"}
+		}
+		return Reply{}
+	case Lift, HangUp, Flash, Press, Dial, Play, Record, Wait:
+	default:
+		return Reply{Error: fmt.Sprintf("%q cannot be asked", req.Do), Wrong: true}
+	}
+	port, ok := s.port(req.Port)
+	if !ok {
+		return Reply{Error: fmt.Sprintf("there is no port %q", req.Port), Hint: "the ports are " + s.portNames(), Wrong: true}
+	}
+	if req.Do == Wait {
+		return s.wait(ctx, port, req)
+	}
+	hand, ok := port.(hal.Hand)
+	if !ok {
+		return Reply{
+			Error: fmt.Sprintf("port %q is a real one (%s): a program cannot move its receiver", port.Name(), port.Kind()),
+			Hint:  `only a simulated port can be moved: board = "sim"`, Wrong: true,
+		}
+	}
+	return s.move(ctx, port.Name(), hand, req, more)
+}
+
+// port finds a port by its name, else by its number.
+func (s *Server) port(name string) (hal.Port, bool) {
+	for _, p := range s.Ports {
+		if p.Name() == name {
+			return p, true
+		}
+	}
+	n, err := strconv.Atoi(name)
+	if err != nil || n < 1 || n > len(s.Ports) {
+		return nil, false
+	}
+	return s.Ports[n-1], true
+}
+
+func (s *Server) portNames() string {
+	names := make([]string, len(s.Ports))
+	for i, p := range s.Ports {
+		names[i] = p.Name()
+	}
+	return strings.Join(names, ", ")
+}
+
+// move does something with the receiver, or speaks into it, or listens. A
+// person can press, dial or speak, one at a time.
+func (s *Server) move(ctx context.Context, name string, hand hal.Hand, req Request, more <-chan Request) Reply {
+	switch req.Do {
+	case Lift:
+		hand.Lift()
+		return Reply{}
+	case HangUp:
+		hand.HangUp()
+		return Reply{}
+	case Flash:
+		hand.Flash()
+		return Reply{}
+	case Record:
+		return record(ctx, hand, req.Time, more)
+	}
+	select {
+	case s.hands[name] <- struct{}{}:
+		defer func() { <-s.hands[name] }()
+	case <-ctx.Done():
+		return Reply{}
+	}
+	var err error
+	switch req.Do {
+	case Press:
+		err = each(ctx, req.Digits, "0123456789*#ABCD,", hand.Press)
+	case Dial:
+		err = each(ctx, req.Digits, "0123456789", hand.Dial)
+	case Play:
+		if len(req.Samples) > int(maxPlay/time.Second)*hal.SampleRate {
+			return Reply{Error: "the sound is too long", Hint: fmt.Sprintf("at most %v can be played at once", maxPlay), Wrong: true}
+		}
+		played := make(chan error, 1)
+		go func() { played <- hand.Play(req.Samples) }() // cannot be stopped; ends with the sound or the port
+		select {
+		case err = <-played:
+		case <-ctx.Done():
+		}
+	}
+	if wrong := (*wrongDigit)(nil); errors.As(err, &wrong) {
+		return Reply{Error: err.Error(), Hint: "the digits are " + wrong.allowed, Wrong: true}
+	}
+	if err != nil {
+		return Reply{Error: err.Error()}
+	}
+	return Reply{}
+}
+
+type wrongDigit struct {
+	digit   rune
+	allowed string
+}
+
+func (e *wrongDigit) Error() string {
+	if e.digit == 0 {
+		return "there is nothing to dial"
+	}
+	return fmt.Sprintf("%q is not a digit", e.digit)
+}
+
+// each dials digit by digit, so that a client who goes away ends it.
+func each(ctx context.Context, digits, allowed string, dial func(string) error) error {
+	if digits == "" {
+		return &wrongDigit{0, allowed}
+	}
+	if len(digits) > maxDigits {
+		return fmt.Errorf("%d digits are too many: at most %d at once", len(digits), maxDigits)
+	}
+	for _, d := range digits {
+		if !strings.ContainsRune(allowed, d) {
+			return &wrongDigit{d, allowed}
+		}
+	}
+	for _, d := range digits {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := dial(string(d)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// record listens for a while, or until the client says stop or goes away.
+func record(ctx context.Context, hand hal.Hand, limit time.Duration, more <-chan Request) Reply {
+	if limit <= 0 || limit > maxRecord {
+		limit = maxRecord
+	}
+	end := make(chan struct{})
+	go func() {
+		defer close(end)
+		select {
+		case <-ctx.Done():
+		case <-time.After(limit):
+		case <-more: // whatever it says, the client is done listening
+		}
+	}()
+	return Reply{Samples: hand.Record(end)}
+}
+
+// wait looks at the snapshot until a port is in a state.
+func (s *Server) wait(ctx context.Context, port hal.Port, req Request) Reply {
+	want := plain(req.State)
+	all := slices.Concat(phoneStates, hookStates, lineStates)
+	if !slices.Contains(all, want) {
+		hint := "the states are " + strings.Join(all, ", ")
+		if near := config.Nearest(want, all); near != "" {
+			hint = "did you mean " + near + "? " + hint
+		}
+		return Reply{Error: fmt.Sprintf("there is no state %q", req.State), Hint: hint, Wrong: true}
+	}
+	limit := req.Time
+	if limit <= 0 || limit > maxWait {
+		limit = maxWait
+	}
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	look := time.NewTicker(lookTime)
+	defer look.Stop()
+	for {
+		p, line := find(s.Snapshot(), port.Name())
+		is := p.State
+		switch {
+		case slices.Contains(hookStates, want):
+			is = p.Hook + "-hook"
+		case slices.Contains(lineStates, want):
+			is = line
+		}
+		if is == want {
+			return Reply{}
+		}
+		select {
+		case <-look.C:
+		case <-deadline.C:
+			return Reply{Error: fmt.Sprintf("not %s within %v: it is %s", want, req.Time, is)}
+		case <-ctx.Done():
+			return Reply{Error: "the agent is stopping"}
+		}
+	}
+}
+
+// find returns a port of the snapshot and the state of its line.
+func find(snap status.Snapshot, name string) (p status.Port, line string) {
+	line = "without a line"
+	for _, p = range snap.Ports {
+		if p.Name == name {
+			for _, l := range snap.Lines {
+				if l.Name == p.Line {
+					line = string(l.State)
+				}
+			}
+			return p, line
+		}
+	}
+	return status.Port{State: "unknown"}, line
+}
