@@ -35,7 +35,8 @@ func ReadWAV(r io.Reader) ([]int16, error) {
 		if _, err := io.ReadFull(in, chunk[:]); err != nil {
 			return nil, errors.New("the WAV file holds no sound: it ends before its data")
 		}
-		size := binary.LittleEndian.Uint32(chunk[4:])
+		size := int64(binary.LittleEndian.Uint32(chunk[4:]))
+		rest := size + size&1 // chunks begin at even places
 		switch string(chunk[:4]) {
 		case "fmt ":
 			body := make([]byte, min(size, 40))
@@ -46,14 +47,14 @@ func ReadWAV(r io.Reader) ([]int16, error) {
 			if format, err = wavFormat(body); err != nil {
 				return nil, err
 			}
-			size -= uint32(len(body))
+			rest -= int64(len(body))
 		case "data":
 			if format == 0 {
 				return nil, errors.New("the WAV file does not say its format before its data")
 			}
-			return wavSamples(in, format, int64(size))
+			return wavSamples(in, format, size)
 		}
-		if _, err := io.CopyN(io.Discard, in, int64(size)+int64(size&1)); err != nil {
+		if _, err := io.CopyN(io.Discard, in, rest); err != nil {
 			return nil, fmt.Errorf("the WAV file is cut short in its chunk %q", chunk[:4])
 		}
 	}
