@@ -1,0 +1,91 @@
+package lab
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A Journal writes what happened, in order, with the time since its start in
+// seconds: what was done flush left behind a ">", what followed indented.
+//
+// Entries that share an instant are put into the order of their Source, since
+// virtual time does not order them: machines first, then the agent's log,
+// lamps, bell and ear.
+type Journal struct {
+	mu      sync.Mutex
+	out     io.Writer
+	start   time.Time
+	live    bool    // write at once
+	pending []entry // of one instant
+	tap     func(Source, string)
+}
+
+// A Source says whose entry it is.
+type Source uint8
+
+// The sources, in the order in which they stand when they share an instant.
+const (
+	Done     Source = iota // what the scenario does
+	Machine                // proxies, name server, far ends
+	Log                    // the agent's own words
+	LampLit                // a lamp
+	BellRung               // the bell
+	EarHears               // the ear
+)
+
+type entry struct {
+	at     time.Duration
+	source Source
+	text   string
+}
+
+// NewJournal writes to out. A live journal writes every entry at once, which is
+// what a person watching wants.
+func NewJournal(out io.Writer, live bool) *Journal {
+	return &Journal{out: out, start: time.Now(), live: live}
+}
+
+// Add tells that something happened now.
+func (j *Journal) Add(s Source, format string, args ...any) {
+	text := strings.TrimRight(fmt.Sprintf(format, args...), "\n")
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.tap != nil {
+		j.tap(s, text)
+	}
+	e := entry{time.Since(j.start), s, text}
+	if len(j.pending) > 0 && j.pending[0].at != e.at {
+		j.flush()
+	}
+	j.pending = append(j.pending, e)
+	if j.live {
+		j.flush()
+	}
+}
+
+// Flush writes what is still held back.
+func (j *Journal) Flush() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.flush()
+}
+
+func (j *Journal) flush() {
+	slices.SortStableFunc(j.pending, func(a, b entry) int { return cmp.Compare(a.source, b.source) })
+	for _, e := range j.pending {
+		mark := "  "
+		if e.source == Done {
+			mark = "> "
+		}
+		for line := range strings.Lines(e.text) {
+			fmt.Fprintf(j.out, "%8.3f %s%s\n", float64(e.at/time.Millisecond)/1000, mark, strings.TrimRight(line, "\n"))
+			mark = "    "
+		}
+	}
+	j.pending = j.pending[:0]
+}

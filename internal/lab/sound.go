@@ -1,0 +1,321 @@
+package lab
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A media is what one side says about sound in SDP (RFC 8866): as much of it
+// as the lab needs, read by its own eyes.
+type media struct {
+	to        netip.AddrPort
+	codec     uint8 // 0 PCMU, 8 PCMA; 255 none of them
+	events    uint8 // payload type of telephone-event, 0 none
+	direction string
+}
+
+// readSDP reads the first audio stream.
+func readSDP(sdp string) media {
+	m := media{codec: 255, direction: "sendrecv"}
+	var addr netip.Addr
+	var port int
+	for line := range strings.Lines(sdp) {
+		line = strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(line, "c=IN IP"):
+			f := strings.Fields(line)
+			addr, _ = netip.ParseAddr(f[len(f)-1])
+		case strings.HasPrefix(line, "m=audio "):
+			f := strings.Fields(line)
+			port, _ = strconv.Atoi(f[1])
+			for _, pt := range f[3:] {
+				if m.codec == 255 && (pt == "0" || pt == "8") {
+					m.codec = pt[0] - '0'
+				}
+			}
+		case strings.HasPrefix(line, "a=rtpmap:") && strings.Contains(line, "telephone-event/8000"):
+			pt, _, _ := strings.Cut(strings.TrimPrefix(line, "a=rtpmap:"), " ")
+			n, _ := strconv.Atoi(pt)
+			m.events = uint8(n)
+		case line == "a=sendrecv", line == "a=sendonly", line == "a=recvonly", line == "a=inactive":
+			m.direction = line[2:]
+		}
+	}
+	if addr.IsValid() {
+		m.to = netip.AddrPortFrom(addr, uint16(port))
+	}
+	return m
+}
+
+// writeSDP is our side: one codec as an answer, both as an offer (codec 255).
+func writeSDP(at netip.AddrPort, m media, version int) string {
+	family := "IP4"
+	if at.Addr().Is6() {
+		family = "IP6"
+	}
+	formats, maps := "0 8", "a=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n"
+	switch m.codec {
+	case 0:
+		formats, maps = "0", "a=rtpmap:0 PCMU/8000\r\n"
+	case 8:
+		formats, maps = "8", "a=rtpmap:8 PCMA/8000\r\n"
+	}
+	if m.events != 0 {
+		formats += fmt.Sprintf(" %d", m.events)
+		maps += fmt.Sprintf("a=rtpmap:%d telephone-event/8000\r\na=fmtp:%d 0-15\r\n", m.events, m.events)
+	}
+	return fmt.Sprintf("v=0\r\no=far 1 %d IN %s %s\r\ns=-\r\nc=IN %s %s\r\nt=0 0\r\nm=audio %d RTP/AVP %s\r\n%sa=ptime:20\r\na=%s\r\n",
+		version, family, at.Addr(), family, at.Addr(), at.Port(), formats, maps, m.direction)
+}
+
+// A Voice is what a far end says.
+type Voice uint8
+
+// What far ends say.
+const (
+	Whistle Voice = iota // 1000 Hz
+	Echo                 // what it hears
+	Mute                 // packets of silence
+)
+
+// A mouthAndEar is a far end's sound: it sends what it says every 20 ms and
+// listens to what comes, with its own G.711 and RTP (RFC 3550).
+type mouthAndEar struct {
+	pc   net.PacketConn
+	at   netip.AddrPort
+	tell func(string)
+
+	mu       sync.Mutex
+	m        media
+	voice    Voice
+	talking  bool
+	queue    [][]int16 // received, to be heard
+	events   map[uint32]bool
+	lastSeq  uint16
+	heardAny bool
+	stop     chan struct{}
+	done     sync.WaitGroup
+}
+
+// openSound opens the far end's socket at the place.
+func openSound(place Place, voice Voice, tell func(string)) (*mouthAndEar, error) {
+	pc, err := place.ListenPacket(context.Background(), "udp", ":0")
+	if err != nil {
+		return nil, err
+	}
+	_, port, _ := net.SplitHostPort(pc.LocalAddr().String())
+	p, _ := strconv.Atoi(port)
+	s := &mouthAndEar{pc: pc, at: netip.AddrPortFrom(place.Addr(), uint16(p)), voice: voice, tell: tell,
+		events: make(map[uint32]bool), stop: make(chan struct{})}
+	s.done.Go(s.receive)
+	return s, nil
+}
+
+// talk starts to speak and to listen; called again, it takes the new media.
+func (s *mouthAndEar) talk(m media) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.m = m
+	if !s.talking {
+		s.talking = true
+		s.done.Go(s.send)
+	}
+}
+
+func (s *mouthAndEar) close() {
+	close(s.stop)
+	s.pc.Close()
+	s.done.Wait()
+}
+
+// send speaks every 20 ms, and hears what came meanwhile at the same tick.
+func (s *mouthAndEar) send() {
+	ear := NewEar(nil, s.tell)
+	ssrc := rand.Uint32()
+	seq := uint16(rand.Uint32())
+	stamp := rand.Uint32()
+	var said int
+	var hearing bool
+	next := time.Now()
+	for {
+		s.mu.Lock()
+		m := s.m
+		var heard []int16
+		if !hearing && len(s.queue) >= 3 { // 60 ms of buffer against jitter
+			hearing = true
+		}
+		if hearing && len(s.queue) > 0 {
+			heard = s.queue[0]
+			s.queue = s.queue[1:]
+		}
+		voice := s.voice
+		s.mu.Unlock()
+		if heard == nil {
+			hearing = false
+			heard = make([]int16, 160)
+		}
+		ear.Hear(heard)
+
+		out := make([]int16, 160)
+		switch voice {
+		case Whistle:
+			sine(out, 1000, said)
+		case Echo:
+			copy(out, heard)
+		}
+		said += len(out)
+		if m.to.IsValid() && m.to.Port() != 0 && !m.to.Addr().IsUnspecified() && m.codec != 255 &&
+			(m.direction == "sendrecv" || m.direction == "sendonly") {
+			p := make([]byte, 12, 12+len(out))
+			p[0], p[1] = 0x80, m.codec
+			binary.BigEndian.PutUint16(p[2:], seq)
+			binary.BigEndian.PutUint32(p[4:], stamp)
+			binary.BigEndian.PutUint32(p[8:], ssrc)
+			for _, x := range out {
+				p = append(p, encode(m.codec, x))
+			}
+			s.pc.WriteTo(p, net.UDPAddrFromAddrPort(m.to))
+			seq++
+		}
+		stamp += 160
+		next = next.Add(20 * time.Millisecond)
+		select {
+		case <-s.stop:
+			return
+		case <-time.After(time.Until(next)):
+		}
+	}
+}
+
+// receive takes RTP, and tells digits that come as RFC 4733 events.
+func (s *mouthAndEar) receive() {
+	buf := make([]byte, 2048)
+	for {
+		n, _, err := s.pc.ReadFrom(buf)
+		if err != nil {
+			if isClosed(err) {
+				return
+			}
+			continue // somebody's ICMP
+		}
+		p := buf[:n]
+		if n < 12 || p[0]>>6 != 2 {
+			continue
+		}
+		head := 12 + 4*int(p[0]&0x0f)
+		if n < head {
+			continue
+		}
+		pt, seq := p[1]&0x7f, binary.BigEndian.Uint16(p[2:])
+		digit := ""
+		s.mu.Lock()
+		switch {
+		case s.m.events != 0 && pt == s.m.events && n >= head+4:
+			stamp := binary.BigEndian.Uint32(p[4:])
+			if !s.events[stamp] { // RFC 4733 section 2.5.1.2: the same timestamp is the same event
+				s.events[stamp] = true
+				digit = "digit " + digitName(p[head])
+			}
+		case pt == 0 || pt == 8:
+			if s.heardAny && int16(seq-s.lastSeq) <= 0 {
+				break // late or twice
+			}
+			s.lastSeq, s.heardAny = seq, true
+			pcm := make([]int16, 0, n-head)
+			for _, b := range p[head:] {
+				pcm = append(pcm, decode(pt, b))
+			}
+			if len(s.queue) < 10 {
+				s.queue = append(s.queue, pcm)
+			}
+		}
+		s.mu.Unlock()
+		if digit != "" {
+			s.tell(digit)
+		}
+	}
+}
+
+// digitName is the key of an event code, RFC 4733 section 3.2 table 3.
+func digitName(code byte) string {
+	if int(code) < len("0123456789*#ABCD") {
+		return "0123456789*#ABCD"[code : code+1]
+	}
+	return fmt.Sprint("event ", code)
+}
+
+func encode(codec uint8, x int16) byte {
+	if codec == 8 {
+		return encodeA(x)
+	}
+	return encodeMu(x)
+}
+
+func decode(codec uint8, b byte) int16 {
+	if codec == 8 {
+		return decodeA(b)
+	}
+	return decodeMu(b)
+}
+
+// encodeMu is the µ-law of ITU-T G.711 table 2a: sign, segment, step.
+func encodeMu(x int16) byte {
+	v, sign := int(x), byte(0x80)
+	if v < 0 {
+		v, sign = -v, 0
+	}
+	v = min(v, 32635) + 132
+	segment := 0
+	for v>>(segment+8) != 0 {
+		segment++
+	}
+	step := v >> (segment + 3) & 0x0f
+	return sign | ^(byte(segment)<<4|byte(step))&0x7f
+}
+
+func decodeMu(b byte) int16 {
+	c := ^b
+	v := (int(c&0x0f)<<3+132)<<(c>>4&7) - 132
+	if c&0x80 != 0 {
+		return int16(-v)
+	}
+	return int16(v)
+}
+
+// encodeA is the A-law of ITU-T G.711 table 1a, with its even bits inverted.
+func encodeA(x int16) byte {
+	v, sign := int(x), byte(0x80)
+	if v < 0 {
+		v, sign = -v-1, 0
+	}
+	v >>= 3
+	if v < 32 {
+		return (sign | byte(v>>1)) ^ 0x55
+	}
+	segment := 1
+	for v >= 64 {
+		v >>= 1
+		segment++
+	}
+	return (sign | byte(segment)<<4 | byte(v>>1)&0x0f) ^ 0x55
+}
+
+func decodeA(b byte) int16 {
+	b ^= 0x55
+	v := int(b&0x0f)<<4 + 8
+	if segment := int(b >> 4 & 7); segment > 0 {
+		v = (v + 256) << (segment - 1)
+	}
+	if b&0x80 == 0 {
+		return int16(-v)
+	}
+	return int16(v)
+}
