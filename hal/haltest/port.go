@@ -1,0 +1,452 @@
+// Package haltest is what every backend must do, as a test.
+//
+// Its one idea: the agent knows no hardware, so whatever it counts on stands
+// here once. A backend's test gives [Run] a port and a hand that moves the
+// telephone in it: a simulated one, a virtual line joined to another, or a
+// person's rig of relays.
+//
+//	func TestPort(t *testing.T) {
+//		haltest.Run(t, func(t *testing.T) haltest.Rig {
+//			p := sim.New("1", sim.Options{})
+//			return haltest.Rig{Port: p, Hand: p}
+//		})
+//	}
+package haltest
+
+import (
+	"errors"
+	"io"
+	"math"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ata-agent/ata-agent/hal"
+)
+
+// A Rig is a port and whoever moves the telephone in it.
+type Rig struct {
+	Port hal.Port
+	Hand hal.Hand
+
+	// NoPulses says that the hand cannot dial with pulses.
+	NoPulses bool
+}
+
+// Run checks a backend in real time, which takes about half a minute. open
+// returns a port of its own for each check, its receiver on the hook; Run closes
+// it.
+func Run(t *testing.T, open func(t *testing.T) Rig) {
+	for _, law := range laws {
+		t.Run(law.name, func(t *testing.T) { check(t, open, law.check) })
+	}
+}
+
+// RunVirtual is Run in virtual time: for a backend that keeps time by package
+// time alone. It checks too that no goroutine is left.
+func RunVirtual(t *testing.T, open func(t *testing.T) Rig) {
+	for _, law := range laws {
+		t.Run(law.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { check(t, open, law.check) })
+		})
+	}
+}
+
+func check(t *testing.T, open func(t *testing.T) Rig, law func(*person)) {
+	p := &person{T: t, Rig: open(t)}
+	defer p.leave()
+	law(p)
+}
+
+// How long is enough, and how short is nothing yet. A hook may take a second to
+// tell a flash from a receiver put down.
+const (
+	soon  = 3 * time.Second
+	quiet = 2 * time.Second
+)
+
+var laws = []struct {
+	name  string
+	check func(*person)
+}{
+	{"says what it is", func(p *person) {
+		if p.Port.Name() == "" || p.Port.Kind() == "" {
+			p.Errorf("name %q, kind %q: neither may be empty", p.Port.Name(), p.Port.Kind())
+		}
+		if p.Port.Events() != p.Port.Events() {
+			p.Error("Events is another channel each time")
+		}
+		p.nothing()
+	}},
+	{"tells that the receiver is lifted, once", func(p *person) {
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		p.Hand.Lift()
+		p.nothing()
+	}},
+	{"tells that the receiver is put down, once", func(p *person) {
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		p.Hand.HangUp()
+		p.hears(hal.OnHook)
+		p.Hand.HangUp()
+		p.nothing()
+	}},
+	{"tells a flash, and nothing else", func(p *person) {
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		p.Hand.Flash()
+		p.hears(hal.Flash)
+		p.nothing()
+		p.Hand.HangUp()
+		p.hears(hal.OnHook)
+	}},
+	{"a flash on the hook is nothing", func(p *person) {
+		p.Hand.Flash()
+		p.nothing()
+	}},
+	{"put down and lifted again", func(p *person) {
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		p.Hand.HangUp()
+		p.hears(hal.OnHook)
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		p.nothing()
+	}},
+	{"a clumsy hand makes no two events of one kind", func(p *person) {
+		lifted := false
+		for _, pause := range []time.Duration{1, 5, 20, 60, 90, 150, 300, 700, 899, 901, 1500} {
+			p.Hand.Lift()
+			time.Sleep(pause*time.Millisecond + 100*time.Microsecond)
+			p.Hand.HangUp()
+			time.Sleep(pause*time.Millisecond + 100*time.Microsecond)
+		}
+		time.Sleep(quiet)
+		for {
+			select {
+			case e := <-p.Port.Events():
+				switch {
+				case e.Kind == hal.OffHook && lifted, e.Kind != hal.OffHook && !lifted:
+					p.Errorf("%v while the receiver was said to be lifted: %v", e.Kind, lifted)
+				}
+				lifted = e.Kind == hal.OffHook || e.Kind != hal.OnHook && lifted
+			default:
+				if lifted {
+					p.Error("the receiver is down and was not told so")
+				}
+				return
+			}
+		}
+	}},
+	{"frames come every 10 ms while lifted", func(p *person) {
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		var f hal.Frame
+		p.read(&f) // whatever waited
+		start := time.Now()
+		const n = 200
+		for range n {
+			p.read(&f)
+		}
+		if took := time.Since(start); took < n*hal.FrameTime*97/100 || took > n*hal.FrameTime*103/100 {
+			p.Errorf("%d frames took %v", n, took)
+		}
+	}},
+	{"the mouth is silent while nobody speaks", func(p *person) {
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		c := p.cord(nil)
+		time.Sleep(time.Second)
+		if level := level(c.mouth()); level > -50 {
+			p.Errorf("silence has %.0f dBm0", level)
+		}
+	}},
+	{"keys are heard as tones", func(p *person) {
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		c := p.cord(nil)
+		const all = "123A456B789C*0#D"
+		if err := p.Hand.Press(all); err != nil {
+			p.Fatal(err)
+		}
+		time.Sleep(500 * time.Millisecond)
+		if got := Keys(c.mouth()); got != all {
+			p.Errorf("pressed %s, heard %s", all, got)
+		}
+		p.nothing()
+	}},
+	{"pulses are told as digits", func(p *person) {
+		if p.NoPulses {
+			p.Skip("this hand cannot")
+		}
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		if err := p.Hand.Dial("1902"); err != nil {
+			p.Fatal(err)
+		}
+		for _, want := range "1902" {
+			if e := p.hears(hal.Digit); e.Digit != byte(want) {
+				p.Errorf("dialled %c, told %c", want, e.Digit)
+			}
+		}
+		p.nothing()
+	}},
+	{"what is played is heard", func(p *person) {
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		c := p.cord(nil)
+		if err := p.Hand.Play(Sine(800, time.Second)); err != nil {
+			p.Fatal(err)
+		}
+		time.Sleep(500 * time.Millisecond)
+		if got := Heard(c.mouth(), 800); got < 900*time.Millisecond || got > 1100*time.Millisecond {
+			p.Errorf("a second of 800 Hz was heard for %v", got)
+		}
+	}},
+	{"what is written is heard", func(p *person) {
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		p.cord(Sine(1000, 3*time.Second))
+		heard := p.record(time.Second)
+		if got := Heard(heard, 1000); got < 900*time.Millisecond || got > 1100*time.Millisecond {
+			p.Errorf("the ear heard 1000 Hz for %v of a second", got)
+		}
+	}},
+	{"both ways at once", func(p *person) {
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		c := p.cord(Sine(1000, 3*time.Second))
+		played := make(chan error)
+		go func() { played <- p.Hand.Play(Sine(500, time.Second)) }()
+		heard := p.record(time.Second)
+		if err := <-played; err != nil {
+			p.Error(err)
+		}
+		time.Sleep(200 * time.Millisecond)
+		if got := Heard(heard, 1000); got < 900*time.Millisecond {
+			p.Errorf("the ear heard 1000 Hz for %v of a second", got)
+		}
+		if got := Heard(c.mouth(), 500); got < 900*time.Millisecond {
+			p.Errorf("the mouth spoke 500 Hz for a second, heard for %v", got)
+		}
+	}},
+	{"the ear hears nothing on the hook", func(p *person) {
+		p.cord(Sine(1000, 3*time.Second))
+		if level := level(p.record(time.Second)); level > -50 {
+			p.Errorf("the ear hears %.0f dBm0", level)
+		}
+	}},
+	{"Write does not wait", func(p *person) {
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		start := time.Now()
+		for range 500 {
+			if err := p.Port.Write(new(hal.Frame)); err != nil {
+				p.Fatal(err)
+			}
+		}
+		if took := time.Since(start); took > time.Second {
+			p.Errorf("five seconds of sound took %v", took)
+		}
+	}},
+	{"the bell rings until it is stopped", func(p *person) {
+		p.ring(cadence)
+		for range 4 { // in its pauses too
+			if !p.Hand.Ringing() {
+				p.Error("the bell does not ring")
+			}
+			time.Sleep(700 * time.Millisecond)
+		}
+		p.ring(hal.Cadence{})
+		time.Sleep(100 * time.Millisecond)
+		if p.Hand.Ringing() {
+			p.Error("the bell rings though it was stopped")
+		}
+		p.nothing()
+	}},
+	{"lifting stops the bell", func(p *person) {
+		p.ring(cadence)
+		time.Sleep(500 * time.Millisecond)
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		if p.Hand.Ringing() {
+			p.Error("the bell rings at a lifted receiver")
+		}
+		p.nothing() // ringing voltage is no pulse and no flash
+	}},
+	{"a lifted receiver does not ring", func(p *person) {
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		_ = p.Port.Ring(cadence) // whether it says so or not
+		time.Sleep(500 * time.Millisecond)
+		if p.Hand.Ringing() {
+			p.Error("the bell rings at a lifted receiver")
+		}
+	}},
+	{"Close ends a Read that waits on the hook", func(p *person) {
+		p.closes(func() {})
+	}},
+	{"Close ends a Read while lifted", func(p *person) {
+		p.closes(func() {
+			p.Hand.Lift()
+			p.hears(hal.OffHook)
+		})
+	}},
+	{"a closed port says so", func(p *person) {
+		if err := errors.Join(p.Port.Close(), p.Port.Close()); err != nil {
+			p.Errorf("closing twice: %v", err)
+		}
+		for range p.Port.Events() { // ends: it is closed
+		}
+		var f hal.Frame
+		if err := p.Port.Read(&f); err != io.EOF {
+			p.Errorf("Read: %v, want io.EOF", err)
+		}
+		if err := p.Port.Write(&f); err == nil {
+			p.Error("Write to a closed port succeeds")
+		}
+		if err := p.Port.Ring(cadence); err == nil {
+			p.Error("Ring of a closed port succeeds")
+		}
+	}},
+}
+
+// cadence has a short bell, so that a check meets its pauses.
+var cadence = hal.Cadence{Steps: [8]time.Duration{time.Second, time.Second}}
+
+// A person has a rig in hand. Only the goroutine of the check may call it.
+type person struct {
+	*testing.T
+	Rig
+	cords []*cord
+}
+
+func (p *person) leave() {
+	p.Port.Close()
+	for _, c := range p.cords {
+		<-c.done
+	}
+}
+
+// hears wants the next event to be of a kind, soon.
+func (p *person) hears(kind hal.EventKind) hal.Event {
+	p.Helper()
+	t := time.NewTimer(soon)
+	defer t.Stop()
+	select {
+	case e := <-p.Port.Events():
+		if e.Kind != kind {
+			p.Fatalf("the port tells %v, want %v", e.Kind, kind)
+		}
+		return e
+	case <-t.C:
+		p.Fatalf("the port does not tell %v", kind)
+	}
+	return hal.Event{}
+}
+
+// nothing wants no event for a while.
+func (p *person) nothing() {
+	p.Helper()
+	t := time.NewTimer(quiet)
+	defer t.Stop()
+	select {
+	case e := <-p.Port.Events():
+		p.Errorf("the port tells %v, and nothing happened", e.Kind)
+	case <-t.C:
+	}
+}
+
+func (p *person) ring(c hal.Cadence) {
+	p.Helper()
+	if err := p.Port.Ring(c); err != nil {
+		p.Fatal(err)
+	}
+}
+
+func (p *person) read(f *hal.Frame) {
+	p.Helper()
+	if err := p.Port.Read(f); err != nil {
+		p.Fatal(err)
+	}
+}
+
+func (p *person) record(d time.Duration) []int16 {
+	stop := make(chan struct{})
+	time.AfterFunc(d, func() { close(stop) })
+	return p.Hand.Record(stop)
+}
+
+// closes wants Close to end a Read that began before.
+func (p *person) closes(before func()) {
+	before()
+	ended := make(chan error, 1)
+	go func() {
+		var f hal.Frame
+		for {
+			if err := p.Port.Read(&f); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	time.Sleep(100 * time.Millisecond)
+	p.Port.Close()
+	t := time.NewTimer(soon)
+	defer t.Stop()
+	select {
+	case err := <-ended:
+		if err != io.EOF {
+			p.Errorf("Read: %v, want io.EOF", err)
+		}
+	case <-t.C:
+		p.Fatal("Read waits on after Close")
+	}
+}
+
+// A cord reads what the mouth says and writes what the ear is to hear.
+type cord struct {
+	done chan struct{}
+	mu   sync.Mutex
+	said []int16
+}
+
+func (p *person) cord(ear []int16) *cord {
+	c := &cord{done: make(chan struct{})}
+	p.cords = append(p.cords, c)
+	go func() {
+		defer close(c.done)
+		var f hal.Frame
+		for p.Port.Read(&f) == nil {
+			c.mu.Lock()
+			c.said = append(c.said, f[:]...)
+			c.mu.Unlock()
+			f = hal.Frame{}
+			ear = ear[copy(f[:], ear):]
+			if p.Port.Write(&f) != nil {
+				return
+			}
+		}
+	}()
+	return c
+}
+
+func (c *cord) mouth() []int16 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.said
+}
+
+// level returns the level of sound in dBm0: a sine of full scale has 3.14.
+func level(sound []int16) float64 {
+	var sum float64
+	for _, v := range sound {
+		sum += float64(v) * float64(v)
+	}
+	if sum == 0 {
+		return math.Inf(-1)
+	}
+	return 3.14 + 10*math.Log10(2*sum/float64(len(sound))/32767/32767)
+}

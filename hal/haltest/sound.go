@@ -1,0 +1,92 @@
+package haltest
+
+import (
+	"math"
+	"time"
+
+	"github.com/ata-agent/ata-agent/hal"
+)
+
+// Sine returns a tone of -10 dBm0.
+func Sine(hz float64, d time.Duration) []int16 {
+	peak := 32767 * math.Pow(10, (-10-3.14)/20)
+	s := make([]int16, d*hal.SampleRate/time.Second)
+	for i := range s {
+		s[i] = int16(math.Round(peak * math.Sin(2*math.Pi*hz*float64(i)/hal.SampleRate)))
+	}
+	return s
+}
+
+// window is how much sound is judged at a time, a frame further each time: 30 ms
+// tell the closest two frequencies of a keypad, 73 Hz apart.
+const window = 3 * hal.FrameSamples
+
+// Heard returns for how long a tone is by far the most of what sounds.
+func Heard(sound []int16, hz float64) time.Duration {
+	frames := 0
+	for at := 0; at+window <= len(sound); at += hal.FrameSamples {
+		w := sound[at : at+window]
+		if all := energy(w); all > 0 && tone(w, hz)/all > 0.8 {
+			frames++
+		}
+	}
+	return time.Duration(frames) * hal.FrameTime
+}
+
+// Keys returns the keys of a telephone that are heard, each once for as long as
+// it is held.
+func Keys(sound []int16) string {
+	var keys []byte
+	var last, held byte
+	for at := 0; at+window <= len(sound); at += hal.FrameSamples {
+		k := key(sound[at : at+window])
+		if k != 0 && k == last && k != held {
+			keys, held = append(keys, k), k
+		}
+		if k == 0 {
+			held = 0
+		}
+		last = k
+	}
+	return string(keys)
+}
+
+// key returns the key whose two tones are nearly all of what sounds, or 0.
+func key(w []int16) byte {
+	rows := [4]float64{697, 770, 852, 941}
+	columns := [4]float64{1209, 1336, 1477, 1633}
+	r, low := strongest(w, rows)
+	c, high := strongest(w, columns)
+	all := energy(w)
+	if all/float64(len(w)) < 1000 || (low+high)/all < 0.9 || low < high/10 || high < low/10 {
+		return 0
+	}
+	return "123A456B789C*0#D"[4*r+c]
+}
+
+func strongest(w []int16, tones [4]float64) (at int, most float64) {
+	for i, hz := range tones {
+		if e := tone(w, hz); e > most {
+			at, most = i, e
+		}
+	}
+	return at, most
+}
+
+// energy is the sum of squares; tone what of it has one frequency.
+func energy(w []int16) (sum float64) {
+	for _, v := range w {
+		sum += float64(v) * float64(v)
+	}
+	return sum
+}
+
+func tone(w []int16, hz float64) float64 {
+	var re, im float64
+	for i, v := range w {
+		sin, cos := math.Sincos(2 * math.Pi * hz * float64(i) / hal.SampleRate)
+		re += float64(v) * cos
+		im += float64(v) * sin
+	}
+	return 2 * (re*re + im*im) / float64(len(w))
+}
