@@ -1,0 +1,426 @@
+package dtmf
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io/fs"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ata-agent/ata-agent/internal/media/tone"
+)
+
+// A press is one key on its way through a bad line.
+type press struct {
+	ms          float64 // how long; 60 if 0
+	row, col    float64 // percent off frequency
+	level       float64 // dBm0 of the stronger tone; -10 if 0
+	twist       float64 // dB, column over row
+	gapAt, gap  float64 // ms: an interruption
+	pause       float64 // ms after it; 80 if 0
+	noise       float64 // dB below the tones' power, white; none if 0
+	echo        float64 // ms later, 10 dB down
+	hum         float64 // dBm0 of 50 Hz; none if 0
+	dial        float64 // dBm0 of 350+440 Hz each; none if 0
+	decay       float64 // dB by which the end is softer than the start
+	third       float64 // dB of a third tone, 1020 Hz, against the stronger tone; none if 0
+	dialTone    bool    // the detector knows of a dial tone
+	clipTo      float64 // the samples' largest value; 32767 if 0
+	onlyRow     bool
+	onlyColumn  bool
+	secondAfter float64 // ms until the column begins after the row
+}
+
+// sound is the press of a key, pause included.
+func (p press) sound(key byte, r *rand.Rand) []int16 {
+	set := func(x *float64, d float64) {
+		if *x == 0 {
+			*x = d
+		}
+	}
+	set(&p.ms, 60)
+	set(&p.level, -10)
+	set(&p.pause, 80)
+	set(&p.clipTo, 32767)
+	if p.level == -0.001 {
+		p.level = 0
+	}
+	peak := func(dBm0 float64) float64 { return 32767 * math.Pow(10, (dBm0-3.14)/20) }
+	i := 0
+	var row, col float64
+	for y := range tone.Pad {
+		for x := range tone.Pad[y] {
+			if tone.Pad[y][x] == key {
+				row, col = float64(tone.Rows[y]), float64(tone.Columns[x])
+			}
+		}
+	}
+	row, col = row*(1+p.row/100), col*(1+p.col/100)
+	ar, ac := peak(p.level), peak(p.level)
+	if p.twist > 0 {
+		ar *= math.Pow(10, -p.twist/20)
+	} else {
+		ac *= math.Pow(10, p.twist/20)
+	}
+	if p.onlyRow {
+		ac = 0
+	}
+	if p.onlyColumn {
+		ar = 0
+	}
+	lead := 20 + r.Float64()*20 // ms: any place in the detector's windows
+	pr, pc := r.Float64()*2*math.Pi, r.Float64()*2*math.Pi
+	ph := [3]float64{r.Float64() * 2 * math.Pi, r.Float64() * 2 * math.Pi, r.Float64() * 2 * math.Pi}
+	sigma := 0.0
+	if p.noise != 0 {
+		sigma = math.Sqrt((ar*ar+ac*ac)/2) * math.Pow(10, -p.noise/20)
+	}
+	at := func(t float64) float64 { // ms
+		t -= lead
+		if t < 0 || t >= p.ms || p.gap > 0 && t >= p.gapAt && t < p.gapAt+p.gap {
+			return 0
+		}
+		x := ar * math.Sin(pr+2*math.Pi*row*t/1000)
+		if t >= p.secondAfter {
+			x += ac * math.Sin(pc+2*math.Pi*col*t/1000)
+		}
+		if p.third != 0 {
+			x += peak(p.level) * math.Pow(10, p.third/20) * math.Sin(2*math.Pi*1020*t/1000)
+		}
+		return x * math.Pow(10, -p.decay*t/p.ms/20)
+	}
+	out := make([]int16, int((lead+p.ms+p.pause)*8))
+	for i = range out {
+		t := float64(i) / 8
+		x := at(t)
+		if p.echo != 0 {
+			x += at(t-p.echo) * math.Pow(10, -10.0/20)
+		}
+		x += sigma * r.NormFloat64()
+		if p.hum != 0 {
+			x += peak(p.hum) * math.Sin(ph[0]+2*math.Pi*50*t/1000)
+		}
+		if p.dial != 0 {
+			x += peak(p.dial) * (math.Sin(ph[1]+2*math.Pi*350*t/1000) + math.Sin(ph[2]+2*math.Pi*440*t/1000))
+		}
+		out[i] = int16(math.Round(min(max(x, -p.clipTo), p.clipTo)))
+	}
+	return out
+}
+
+// count presses every key ten times and returns how many were heard right,
+// and how many were heard besides.
+func (p press) count(r *rand.Rand) (right, extra int) {
+	var d Detector
+	d.DialTone(p.dialTone)
+	for range 10 {
+		for i := range tone.Keys {
+			n := 0
+			s := p.sound(tone.Keys[i], r)
+			for len(s) > 0 {
+				k := min(80, len(s))
+				if h := d.Hear(s[:k]); h.Pressed == tone.Keys[i] && n == 0 {
+					right++
+					n++
+				} else if h.Pressed != 0 {
+					extra++
+				}
+				s = s[k:]
+			}
+		}
+	}
+	return right, extra
+}
+
+// ITU-T Q.24, Table A-1, column AT&T, and ETSI ES 201 235-3 for timing; the
+// sentence stands in the name. Every row is 16 keys, ten times each.
+func TestQ24(t *testing.T) {
+	const all, none = 160, 0
+	seed := uint64(0)
+	if testing.Verbose() {
+		seed = rand.Uint64()
+		t.Logf("seed %d", seed)
+	}
+	for _, row := range []struct {
+		name string
+		p    press
+		want int
+	}{
+		{"signal duration, minimum accepted 40 ms", press{ms: 40}, all},
+		{"signal duration, maximum rejected 23 ms", press{ms: 23}, none},
+		{"signal below 20 ms shall not be recognised", press{ms: 19}, none},
+		{"pause, minimum 40 ms, cycle 93 ms", press{ms: 53, pause: 20}, all}, // sound adds 20 to 40 ms before
+		{"interruption of 10 ms bridged, early", press{ms: 80, gapAt: 20, gap: 10}, all},
+		{"interruption of 10 ms bridged, middle", press{ms: 90, gapAt: 40, gap: 10}, all},
+		{"interruption of 10 ms bridged, late", press{ms: 120, gapAt: 80, gap: 10}, all},
+		{"frequency +1.5 % both", press{row: 1.5, col: 1.5}, all},
+		{"frequency -1.5 % both", press{row: -1.5, col: -1.5}, all},
+		{"frequency +1.5 % -1.5 %", press{row: 1.5, col: -1.5}, all},
+		{"frequency -1.5 % +1.5 %", press{row: -1.5, col: 1.5}, all},
+		{"frequency ±1.5 % in 40 ms", press{ms: 40, row: 1.5, col: -1.5}, all},
+		{"row +3.5 % rejected", press{row: 3.5, ms: 100}, none},
+		{"row -3.5 % rejected", press{row: -3.5, ms: 100}, none},
+		{"column +3.5 % rejected", press{col: 3.5, ms: 100}, none},
+		{"column -3.5 % rejected", press{col: -3.5, ms: 100}, none},
+		{"power per frequency 0 dBm", press{level: -0.001}, all},
+		{"power per frequency -25 dBm", press{level: -25}, all},
+		{"-25 dBm, 40 ms", press{level: -25, ms: 40}, all},
+		{"-30 dBm", press{level: -30}, all},
+		{"non-operate -55 dBm", press{level: -55}, none},
+		{"non-operate -45 dBm", press{level: -45}, none},
+		{"high group +4 dB", press{twist: 4}, all},
+		{"high group -8 dB", press{twist: -8}, all},
+		{"+4 dB, 40 ms, +1.5 %", press{twist: 4, ms: 40, row: 1.5, col: 1.5}, all},
+		{"-8 dB, 40 ms, -1.5 %", press{twist: -8, ms: 40, row: -1.5, col: -1.5}, all},
+		{"high group +7 dB", press{twist: 7}, none},
+		{"high group -11 dB", press{twist: -11}, none},
+		{"echo 20 ms late, 10 dB down", press{echo: 20}, all},
+		{"echo 20 ms late, 10 dB down, 50 ms", press{echo: 20, ms: 50}, all},
+		{"white noise 15 dB below", press{noise: 15}, all},
+		{"white noise 15 dB below, 40 ms", press{noise: 15, ms: 40}, all},
+		{"white noise 15 dB below, dial tone mode", press{noise: 15, dialTone: true}, all},
+		{"white noise 20 dB below, -25 dBm, +4 dB", press{noise: 20, level: -25, twist: 4}, all},
+		{"white noise 20 dB below, -25 dBm, -8 dB", press{noise: 20, level: -25, twist: -8}, all},
+		{"white noise 15 dB below, 23 ms", press{noise: 15, ms: 23}, none},
+		{"dial tone as loud as the keys", press{dial: -10, dialTone: true}, all},
+		{"dial tone as loud as the keys, 40 ms", press{dial: -10, ms: 40, dialTone: true}, all},
+		{"dial tone as loud as the keys, -8 dB", press{dial: -10, twist: -8, dialTone: true}, all},
+		{"dial tone alone", press{dial: -5, level: -80, dialTone: true}, none},
+		{"dial tone mode, no dial tone, 23 ms", press{ms: 23, dialTone: true}, none},
+		{"dial tone mode, 40 ms", press{ms: 40, dialTone: true}, all},
+		{"hum of 50 Hz, -10 dBm0, dial tone mode", press{hum: -10, dialTone: true}, all},
+		{"hum of 50 Hz, -30 dBm0, in a call", press{hum: -30}, all},
+		{"softer by 3 dB at the end", press{decay: 3}, all},
+		{"a long press is one press", press{ms: 1000}, all},
+		{"a row alone", press{onlyRow: true, ms: 200}, none},
+		{"a column alone", press{onlyColumn: true, ms: 200}, none},
+		{"a third tone as loud", press{third: -0.001, ms: 200}, none},
+		{"a third tone 20 dB below", press{third: -20}, all},
+		{"column 10 ms after row", press{secondAfter: 10, ms: 60}, all},
+	} {
+		right, extra := row.p.count(rand.New(rand.NewPCG(seed, 24)))
+		if right != row.want || extra != 0 {
+			t.Errorf("%-45s heard %d of %d, want %d; %d besides", row.name, right, 160, row.want, extra)
+		}
+	}
+}
+
+// edge is the value of a condition at which half of the presses are heard.
+func edge(good, bad float64, at func(float64) press) float64 {
+	for range 8 {
+		mid := (good + bad) / 2
+		if right, _ := at(mid).count(rand.New(rand.NewPCG(7, 7))); right >= 80 {
+			good = mid
+		} else {
+			bad = mid
+		}
+	}
+	return good
+}
+
+// The margins to the limits of Q.24, for the record.
+func TestMargins(t *testing.T) {
+	if !testing.Verbose() {
+		t.Skip("a measurement: go test -v")
+	}
+	for _, m := range []struct {
+		name      string
+		good, bad float64
+		must, not float64 // limits of Q.24
+		at        func(float64) press
+	}{
+		{"duration, ms", 60, 10, 40, 23, func(x float64) press { return press{ms: x} }},
+		{"row above, %", 0, 5, 1.5, 3.5, func(x float64) press { return press{row: x, ms: 100} }},
+		{"row below, %", 0, 5, 1.5, 3.5, func(x float64) press { return press{row: -x, ms: 100} }},
+		{"column above, %", 0, 5, 1.5, 3.5, func(x float64) press { return press{col: x, ms: 100} }},
+		{"column below, %", 0, 5, 1.5, 3.5, func(x float64) press { return press{col: -x, ms: 100} }},
+		{"twist, high group louder, dB", 0, 12, 4, math.Inf(1), func(x float64) press { return press{twist: x} }},
+		{"twist, low group louder, dB", 0, 15, 8, math.Inf(1), func(x float64) press { return press{twist: -x} }},
+		{"level, dBm0", -10, -60, -25, -55, func(x float64) press { return press{level: x} }},
+		{"noise below tones, dB", 30, 0.5, 15, math.Inf(-1), func(x float64) press { return press{noise: x} }},
+		{"dial tone over keys at -10 dBm0, dBm0", -30, 3, -10, math.Inf(1), func(x float64) press { return press{dial: x, dialTone: true} }},
+	} {
+		e := edge(m.good, m.bad, m.at)
+		t.Logf("%-40s half are heard at %6.2f; must %6.2f, must not %6.2f", m.name, e, m.must, m.not)
+	}
+}
+
+// White noise and chords are no keys. The voice is harder than any real one:
+// it has no breath, and holds two narrow formants for 100 ms at a time. Real
+// ones are listened to in TestTalkOffRecorded.
+func TestTalkOff(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, dial := range []bool{false, true} {
+		var d Detector
+		d.DialTone(dial)
+		hits, n := "", 0
+		hear := func(what string, sample func(i int) float64, seconds int) {
+			var f [80]int16
+			for i := 0; i < seconds*8000; i += 80 {
+				for j := range f {
+					f[j] = int16(min(max(sample(i+j), -32767), 32767))
+				}
+				if h := d.Hear(f[:]); h.Pressed != 0 {
+					n++
+					hits += fmt.Sprintf(" %c in %s at %v", h.Pressed, what, time.Duration(i)*time.Second/8000)
+				}
+			}
+		}
+		hear("noise", func(int) float64 { return 5000 * r.NormFloat64() }, 20)
+		// Chords of a piano: three notes with five harmonics each.
+		var notes [3]float64
+		hear("chords", func(i int) (x float64) {
+			if i%2000 == 0 {
+				for k := range notes {
+					notes[k] = 110 * math.Pow(2, float64(r.IntN(36))/12)
+				}
+			}
+			for _, f := range notes {
+				for h := 1.0; h <= 5; h++ {
+					x += 2500 / h * math.Sin(2*math.Pi*f*h*float64(i)/8000)
+				}
+			}
+			return x * math.Exp(-float64(i%2000)/1500)
+		}, 40)
+		// A voice: a pulse train that glides as in a sentence, some tens of Hz
+		// a second, through two moving formants.
+		var y [2][2]float64
+		phase, f0, f1, f2, glide := 0.0, 120.0, 500.0, 1500.0, 0.0
+		hear("voice", func(i int) float64 {
+			if i%800 == 0 {
+				f0, f1, f2 = 80+r.Float64()*170, 250+r.Float64()*650, 900+r.Float64()*1500
+				glide = (0.3 + r.Float64()) * f0
+				if r.IntN(2) == 0 {
+					glide = -glide
+				}
+			}
+			f0 += glide / 8000
+			phase += f0 / 8000
+			x := 0.0
+			if phase >= 1 {
+				phase--
+				x = 20000
+			}
+			for k, f := range []float64{f1, f2} {
+				b := 0.97 // a formant is about 80 Hz wide
+				z := x + 2*b*math.Cos(2*math.Pi*f/8000)*y[k][0] - b*b*y[k][1]
+				y[k][1], y[k][0] = y[k][0], z
+				x = z * 0.15
+			}
+			return x * 0.5
+		}, 80)
+		if n > 4 || !dial && strings.Contains(hits, "noise") {
+			t.Errorf("dial tone %v: heard%s", dial, hits)
+		}
+		t.Logf("dial tone %v: heard%s", dial, hits)
+	}
+}
+
+// Recorded speech, every .wav (8 kHz, 16 bit) below the directory named by
+// TALKOFF: TALKOFF=/usr/share/asterisk/sounds go test -v -run Recorded.
+func TestTalkOffRecorded(t *testing.T) {
+	dir := os.Getenv("TALKOFF")
+	if dir == "" {
+		t.Skip("TALKOFF names no directory of .wav files")
+	}
+	for _, dial := range []bool{false, true} {
+		var d Detector
+		d.DialTone(dial)
+		samples, maybe, hits := 0, 0, 0
+		filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || filepath.Ext(path) != ".wav" {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if err != nil || len(b) < 44 {
+				return err
+			}
+			b = b[44:]
+			var f [80]int16
+			for ; len(b) >= 160; b = b[160:] {
+				for i := range f {
+					f[i] = int16(binary.LittleEndian.Uint16(b[2*i:]))
+				}
+				h := d.Hear(f[:])
+				if h.Pressed != 0 {
+					hits++
+					t.Logf("%c in %s, %v from its end", h.Pressed, path, time.Duration(len(b)/2)*time.Second/8000)
+				}
+				if h.Maybe {
+					maybe++
+				}
+				samples += 80
+			}
+			return nil
+		})
+		t.Logf("dial tone %v: %d keys heard in %v of speech; %.2f %% of it could be one", dial, hits,
+			time.Duration(samples)*time.Second/8000, 100*float64(maybe)*80/float64(max(samples, 1)))
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	var d Detector
+	s := press{ms: 100}.sound('5', rand.New(rand.NewPCG(1, 1)))
+	i := 0
+	if n := testing.AllocsPerRun(500, func() {
+		d.Hear(s[i : i+80])
+		i = (i + 80) % (len(s) - 80)
+	}); n != 0 {
+		t.Errorf("%v allocations per frame", n)
+	}
+}
+
+// What a Detector says in the course of one press, in stretches of 10 ms.
+func TestHeard(t *testing.T) {
+	var d Detector
+	s := press{ms: 100, pause: 120}.sound('#', rand.New(rand.NewPCG(1, 1)))
+	pressed, released, held := -1, -1, 0
+	first := -1
+	for i := 0; i+80 <= len(s); i += 80 {
+		h := d.Hear(s[i : i+80])
+		if h.Maybe && first < 0 {
+			first = i / 8
+		}
+		if h.Pressed != 0 {
+			if pressed >= 0 || h.Pressed != '#' {
+				t.Errorf("pressed %c at %d ms, and before at %d", h.Pressed, i/8, pressed)
+			}
+			pressed = i / 8
+			if h.For < 30*time.Millisecond || h.For > 50*time.Millisecond {
+				t.Errorf("it had sounded %v", h.For)
+			}
+		}
+		if h.Released {
+			released = i / 8
+		}
+		if h.Held {
+			held++
+		}
+	}
+	if pressed < 0 || released < pressed {
+		t.Fatalf("pressed at %d ms, released at %d ms", pressed, released)
+	}
+	if first > pressed-20 {
+		t.Errorf("could be a key at %d ms, was one at %d ms", first, pressed)
+	}
+	// Up to 31 ms are needed to be sure, 21 ms to be sure that it has ended.
+	if ms := held * 10; ms < 60 || ms > 110 {
+		t.Errorf("held for %d ms of 100", ms)
+	}
+}
+
+func BenchmarkHear(b *testing.B) {
+	var d Detector
+	s := press{ms: 100}.sound('5', rand.New(rand.NewPCG(1, 1)))
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		d.Hear(s[i : i+80])
+		i = (i + 80) % (len(s) - 80)
+	}
+}
