@@ -101,7 +101,11 @@ type PlanError struct {
 }
 
 func (e *PlanError) Error() string {
-	return fmt.Sprintf("digit map %q: %s, at character %d (%q)", e.Text, e.What, e.At+1, e.Text[e.At:min(e.At+8, len(e.Text))])
+	where := "at its end"
+	if e.At < len(e.Text) {
+		where = fmt.Sprintf("at character %d (%q)", e.At+1, e.Text[e.At:min(e.At+8, len(e.Text))])
+	}
+	return fmt.Sprintf("digit map %q: %s, %s", e.Text, e.What, where)
 }
 
 func (r *reader) wrong(at int, format string, args ...any) error {
