@@ -32,11 +32,22 @@ type Lamp struct {
 	found    string // the trigger it had, given back by Close; "" for none
 	keep     bool
 	triggers []string
-	soft     *blink.Lamp // where the kernel cannot blink
-	shown    hal.Pattern
-	known    bool // the lamp shows shown; false at first and after a failure
+	soft     *blink.Lamp // steady lights, and blinking where the kernel cannot
+	by       mover
+	shown    hal.Pattern // by that mover
 	closed   bool
+
+	write func(file, text string) error
 }
+
+// A mover is who switches the lamp.
+type mover uint8
+
+const (
+	nobody mover = iota // of ours: what was there before
+	kernel
+	ourselves
+)
 
 // Options of a lamp.
 type Options struct {
@@ -52,6 +63,7 @@ func Open(class, name string, o Options) (*Lamp, error) {
 		return nil, fmt.Errorf("lamp %q: this is not the name of an LED", name)
 	}
 	l := &Lamp{name: name, dir: filepath.Join(class, name), max: 1, keep: o.KeepLit}
+	l.write = l.writeFile
 	if _, err := os.Stat(l.file("brightness")); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("lamp %s: no such LED in %s: %w", name, class, fs.ErrNotExist)
@@ -89,10 +101,6 @@ func (l *Lamp) readTriggers() {
 // Name returns the LED's name in the class.
 func (l *Lamp) Name() string { return l.name }
 
-// Colour returns the colour in the LED's name, "" for none: "green" of
-// "green:power" and of "board:green:power".
-func (l *Lamp) Colour() string { return Colour(l.name) }
-
 // Show shows a pattern, or goes on with it if it is shown already. A way of
 // blinking that the kernel offers but refuses is left for the next one.
 func (l *Lamp) Show(p hal.Pattern) error {
@@ -102,25 +110,26 @@ func (l *Lamp) Show(p hal.Pattern) error {
 	if l.closed {
 		return fmt.Errorf("lamp %s: %w", l.name, os.ErrClosed)
 	}
-	if l.known && p.Steps == l.shown.Steps {
-		return nil
+	if p.Steps == l.shown.Steps {
+		switch l.by {
+		case kernel:
+			return nil
+		case ourselves:
+			return l.soft.Show(p)
+		}
 	}
-	l.known = false
 	n := blink.Steps(p)
 	if n > 1 && (n == 2 && l.timer(p) || l.pattern(p, n)) {
-		l.shown, l.known = p, true
+		l.shown, l.by = p, kernel
 		return nil
 	}
-	if l.has("none") {
+	if l.by != ourselves && l.has("none") {
 		if err := l.write("trigger", "none"); err != nil {
 			return fmt.Errorf("lamp %s: %w", l.name, err)
 		}
 	}
-	if err := l.soft.Show(p); err != nil {
-		return err
-	}
-	l.shown, l.known = p, true
-	return nil
+	l.shown, l.by = p, ourselves
+	return l.soft.Show(p)
 }
 
 // timer has the kernel blink with two steps and reports whether it does.
@@ -154,6 +163,7 @@ func (l *Lamp) pattern(p hal.Pattern, n int) bool {
 // whether it took them.
 func (l *Lamp) hand(files ...[2]string) bool {
 	l.soft.Forget()
+	l.by = nobody
 	for _, f := range files {
 		if l.write(f[0], f[1]) != nil {
 			return false
@@ -175,8 +185,8 @@ func (l *Lamp) has(trigger string) bool { return slices.Contains(l.triggers, tri
 
 func (l *Lamp) file(name string) string { return filepath.Join(l.dir, name) }
 
-// write writes a file of sysfs: it is there or it is not, and is never made.
-func (l *Lamp) write(name, text string) error {
+// writeFile writes a file of sysfs: it is there or it is not, and is never made.
+func (l *Lamp) writeFile(name, text string) error {
 	f, err := os.OpenFile(l.file(name), os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
 		return err

@@ -1,0 +1,127 @@
+package blink_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/hal/blink"
+	"github.com/ata-agent/ata-agent/hal/haltest"
+)
+
+var slow = hal.Pattern{Name: "slow", Steps: [8]time.Duration{500 * time.Millisecond, 500 * time.Millisecond}}
+
+func TestLamp(t *testing.T) {
+	haltest.RunLamp(t, func(t *testing.T) haltest.LampRig {
+		var lit bool
+		l := blink.New("x", func(on bool) error { lit = on; return nil })
+		return haltest.LampRig{Lamp: l, Lit: func() bool { return lit }}
+	})
+}
+
+func TestSteps(t *testing.T) {
+	full := hal.Pattern{}
+	for i := range full.Steps {
+		full.Steps[i] = time.Second
+	}
+	for _, tt := range []struct {
+		p    hal.Pattern
+		want int
+	}{{hal.Pattern{}, 0}, {hal.Pattern{Steps: [8]time.Duration{1}}, 1}, {slow, 2}, {full, 8}} {
+		if got := blink.Steps(tt.p); got != tt.want {
+			t.Errorf("%v: %d steps, want %d", tt.p.Steps, got, tt.want)
+		}
+		if tt.want > 1 && (!blink.Lit(tt.p, 0) || blink.Lit(tt.p, tt.p.Steps[0]) || !blink.Lit(tt.p, time.Duration(tt.want)*tt.p.Steps[0])) {
+			t.Errorf("%v: lit at the wrong time", tt.p.Steps)
+		}
+	}
+	if err := blink.Check(full); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestADayDoesNotDrift counts how often the switch is thrown in a virtual day.
+func TestADayDoesNotDrift(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		l := blink.New("x", func(bool) error { n++; return nil })
+		if err := l.Show(slow); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(24*time.Hour + time.Millisecond)
+		l.Close()
+		if want := 2*24*3600 + 2; n != want {
+			t.Errorf("thrown %d times, want %d", n, want)
+		}
+	})
+}
+
+// TestAStall lets the switch take longer than a step once, as a machine that
+// slept: the blinking goes on from there, and does not catch up.
+func TestAStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		l := blink.New("x", func(bool) error {
+			if n++; n == 2 {
+				time.Sleep(time.Minute)
+			}
+			return nil
+		})
+		l.Show(slow)
+		time.Sleep(time.Minute + 2*time.Second)
+		if n > 6 {
+			t.Errorf("thrown %d times in two seconds after a stall", n)
+		}
+		l.Close()
+	})
+}
+
+func TestASwitchThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := errors.New("no contact")
+		var fail error
+		n := 0
+		l := blink.New("x", func(bool) error { n++; return fail })
+		if err := l.Show(slow); err != nil {
+			t.Fatal(err)
+		}
+		fail = broken
+		time.Sleep(time.Hour)
+		if n != 2 {
+			t.Errorf("a broken switch was thrown %d times", n-1)
+		}
+		if err := l.Show(slow); !errors.Is(err, broken) || err.Error() != "lamp x: no contact" {
+			t.Errorf("got %v", err)
+		}
+		fail = nil
+		n = 0
+		if err := l.Show(slow); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(1100 * time.Millisecond)
+		if n != 3 {
+			t.Errorf("mended, thrown %d times", n)
+		}
+		fail = broken
+		if err := l.Close(); !errors.Is(err, broken) {
+			t.Errorf("Close: %v", err)
+		}
+	})
+}
+
+func TestForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var thrown []bool
+		l := blink.New("x", func(on bool) error { thrown = append(thrown, on); return nil })
+		l.Show(slow)
+		l.Forget()
+		time.Sleep(time.Hour)
+		l.Show(slow)
+		l.Close()
+		if len(thrown) != 3 {
+			t.Errorf("thrown %v, want on, on, off", thrown)
+		}
+	})
+}
