@@ -1,0 +1,171 @@
+package plc
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// voice is a vowel of 125 Hz and its harmonics; its pitch and loudness move.
+func voice(n int) []int16 {
+	s := make([]int16, n)
+	phase := 0.0
+	for i := range s {
+		phase += 2 * math.Pi * (125 + 10*math.Sin(float64(i)/4000)) / 8000
+		x := 0.0
+		for h, a := range []float64{1, 0.8, 0.6, 0.9, 0.5, 0.2, 0.1} {
+			x += a * math.Sin(float64(h+1)*phase+float64(h))
+		}
+		s[i] = int16(3000 * x * (1 + 0.3*math.Sin(float64(i)/3000)))
+	}
+	return s
+}
+
+// conceal loses packets of size samples.
+func conceal(in []int16, size int, lost func(i int) bool) []int16 {
+	var c Concealer
+	out := make([]int16, len(in))
+	copy(out, in)
+	for i := 0; (i+1)*size <= len(in); i++ {
+		for j := i * size; j < (i+1)*size; j += 80 {
+			if lost(i) {
+				c.Lost(out[j : j+80])
+			} else {
+				c.Good(out[j : j+80])
+			}
+		}
+	}
+	return out
+}
+
+func snr(want, got []int16) float64 {
+	var s, n float64
+	for i, x := range want {
+		d := float64(x) - float64(got[i])
+		s, n = s+float64(x)*float64(x), n+d*d
+	}
+	return 10 * math.Log10(s/n)
+}
+
+func TestGapsOfAVoiceAreFilled(t *testing.T) {
+	in := voice(80000)
+	r := rand.New(rand.NewPCG(1, 1))
+	lost := make([]bool, 500)
+	for i := range lost {
+		lost[i] = i > 2 && r.IntN(20) == 0
+	}
+	silent := make([]int16, len(in))
+	copy(silent, in)
+	for i := range lost {
+		if lost[i] {
+			clear(silent[i*160 : i*160+160])
+		}
+	}
+	got := conceal(in, 160, func(i int) bool { return lost[i] })
+	base, have := snr(in, silent), snr(in, got)
+	t.Logf("5 %% lost: %.1f dB with silence, %.1f dB concealed", base, have)
+	if have < base+3 {
+		t.Errorf("concealed %.1f dB, silence %.1f dB; want 3 dB more", have, base)
+	}
+}
+
+func TestNothingIsChangedWithoutLoss(t *testing.T) {
+	in := voice(8000)
+	got := conceal(in, 160, func(int) bool { return false })
+	for i := range in {
+		if in[i] != got[i] {
+			t.Fatalf("sample %d changed from %d to %d", i, in[i], got[i])
+		}
+	}
+}
+
+// A click is a step that the sound itself does not make.
+func TestNoClick(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		in   []int16
+	}{
+		{"voice", voice(40000)},
+		{"a sine of 1000 Hz", sine(40000, 1000, 10000)},
+		{"a sine of 100 Hz", sine(40000, 100, 10000)},
+		{"a tone at full scale", sine(40000, 410, 32767)},
+	} {
+		step := func(s []int16) (m int) {
+			for i := 1; i < len(s); i++ {
+				d := int(s[i]) - int(s[i-1])
+				m = max(m, d, -d)
+			}
+			return m
+		}
+		r := rand.New(rand.NewPCG(2, 2))
+		got := conceal(row.in, 80, func(i int) bool { return i > 5 && r.IntN(6) == 0 })
+		if s, o := step(got), step(row.in); s > o*5/4+100 {
+			t.Errorf("%s: a step of %d, the sound itself makes at most %d", row.name, s, o)
+		}
+	}
+}
+
+// G.711 Appendix I: "at 60 ms the synthesized signal is zero".
+func TestLongLossIsSilence(t *testing.T) {
+	var c Concealer
+	c.Good(voice(800))
+	var s [80]int16
+	for i := range 10 {
+		c.Lost(s[:])
+		var peak int16
+		for _, x := range s {
+			peak = max(peak, x, -x)
+		}
+		if i == 0 && peak < 3000 {
+			t.Errorf("the first 10 ms have a peak of %d", peak)
+		}
+		if i >= 6 && peak != 0 {
+			t.Errorf("peak %d, %d ms after the last packet", peak, i*10)
+		}
+	}
+}
+
+func TestSilenceStaysSilent(t *testing.T) {
+	var c Concealer
+	var s [80]int16
+	c.Lost(s[:])
+	c.Good(s[:])
+	for _, x := range s {
+		if x != 0 {
+			t.Fatal("sound out of nothing")
+		}
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	var c Concealer
+	s := voice(80)
+	if n := testing.AllocsPerRun(100, func() { c.Good(s); c.Lost(s) }); n != 0 {
+		t.Errorf("%v allocations per frame", n)
+	}
+}
+
+func sine(n int, hz, peak float64) []int16 {
+	s := make([]int16, n)
+	for i := range s {
+		s[i] = int16(peak * math.Sin(2*math.Pi*hz*float64(i)/8000))
+	}
+	return s
+}
+
+func BenchmarkFirstLost(b *testing.B) {
+	var c Concealer
+	s := voice(80)
+	for b.Loop() {
+		c.Good(s)
+		c.Lost(s)
+	}
+}
+
+func BenchmarkGood(b *testing.B) {
+	var c Concealer
+	s := voice(80)
+	for b.Loop() {
+		c.Good(s)
+	}
+}
