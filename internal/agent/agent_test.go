@@ -1,0 +1,163 @@
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/hal/sim"
+	"github.com/ata-agent/ata-agent/internal/config"
+	"github.com/ata-agent/ata-agent/internal/country"
+	"github.com/ata-agent/ata-agent/internal/media/rtp"
+	"github.com/ata-agent/ata-agent/internal/status"
+	"github.com/ata-agent/ata-agent/sip/sdp"
+)
+
+const lineTable = `
+[[line]]
+user = "100"
+password = "secret"
+domain = "example.net"
+outbound_proxy = ["192.0.2.7"]
+`
+
+func parse(t *testing.T, text string) *config.Config {
+	t.Helper()
+	c, err := config.Parse("test.toml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func sockets(names ...string) (ports []hal.Port) {
+	for _, n := range names {
+		ports = append(ports, sim.New(n, sim.Options{}))
+	}
+	return ports
+}
+
+// What only the board can know to be wrong is named with its place, all of it
+// at once.
+func TestMistakes(t *testing.T) {
+	c := parse(t, `state_dir = ""
+`+lineTable+`
+[[port]]
+name = "1"
+digit_map = "([2-9]xx|0"
+
+[[port]]
+name = "3"
+country = "xx"
+`)
+	_, err := New(Config{Config: c, Ports: sockets("1", "2")})
+	var wrong config.Mistakes
+	if !errors.As(err, &wrong) || len(wrong) != 2 {
+		t.Fatalf("error %v: want two mistakes", err)
+	}
+	for i, want := range []string{
+		`test.toml:11:13: port.digit_map: digit map "([2-9]xx|0": want | or ) here, at its end`,
+		`test.toml:14:8: port.name: this board has no port "3"; its ports are "1", "2"`,
+	} {
+		if !strings.HasPrefix(wrong[i].Error(), want) {
+			t.Errorf("%v\nwant %s", wrong[i], want)
+		}
+	}
+}
+
+// Without [[port]] the first line rings the board's first port.
+func TestWhichPortHasWhichLine(t *testing.T) {
+	for _, row := range []struct {
+		name, text string
+		want       []string // the line of each of three ports
+	}{
+		{"none named", "", []string{"1", "", ""}},
+		{"one named", "[[port]]\nname = \"2\"\n", []string{"", "1", ""}},
+		{"two lines", "[[line]]\nname = \"b\"\nuser = \"b\"\ndomain = \"example.net\"\n[[port]]\n[[port]]\nline = \"b\"\n", []string{"1", "b", ""}},
+		{"all on one", "[[port]]\n[[port]]\n[[port]]\n", []string{"1", "1", "1"}},
+	} {
+		a, err := New(Config{Config: parse(t, `state_dir = ""`+lineTable+row.text), Ports: sockets("1", "2", "3")})
+		if err != nil {
+			t.Errorf("%s: %v", row.name, err)
+			continue
+		}
+		s := a.Snapshot()
+		for i, want := range row.want {
+			if p := s.Ports[i]; p.Line != want || p.Hook != "on" || p.State != "idle" || p.Kind != "sim" {
+				t.Errorf("%s: port %d is %+v, want line %q", row.name, i, p, want)
+			}
+		}
+		if s.Lines[0].State != status.Registering || s.Problem != "" {
+			t.Errorf("%s: begins as %+v, problem %q", row.name, s.Lines[0], s.Problem)
+		}
+	}
+}
+
+// The device is the same to registrars after every start.
+func TestIdentity(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	first := identity(dir, slog.Default())
+	if again := identity(dir, slog.Default()); again != first {
+		t.Errorf("%s, then %s", first, again)
+	}
+	// RFC 9562 section 5.4: version 4 in the 13th, variant 10 in the 17th digit.
+	if len(first) != 45 || first[23] != '4' || !strings.ContainsRune("89ab", rune(first[28])) {
+		t.Errorf("%s is not a random UUID", first)
+	}
+	// What a power cut left is replaced.
+	if err := os.WriteFile(filepath.Join(dir, "identity"), []byte("urn:uuid:7"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	second := identity(dir, slog.Default())
+	if len(second) != 45 || identity(dir, slog.Default()) != second {
+		t.Errorf("after a power cut: %s", second)
+	}
+	// Nothing can be kept: it is said, and the agent goes on.
+	var log bytes.Buffer
+	file := filepath.Join(dir, "identity")
+	if id := identity(file, slog.New(slog.NewTextHandler(&log, nil))); len(id) != 45 || !strings.Contains(log.String(), "cannot be kept") {
+		t.Errorf("%s, log %q", id, log.String())
+	}
+}
+
+// A country's own law is offered first, and what was agreed reaches the stream.
+func TestSessions(t *testing.T) {
+	us, _ := country.Get("us")
+	de, _ := country.Get("de")
+	if s := hears(us, 4000); s.Codecs[0] != sdp.PCMU || s.Codecs[1] != sdp.PCMA || s.Addr.Port() != 4000 || s.Events == 0 {
+		t.Errorf("us hears %+v", s)
+	}
+	if s := hears(de, 4000); s.Codecs[0] != sdp.PCMA {
+		t.Errorf("de hears %+v", s)
+	}
+	offer, err := sdp.Parse([]byte("v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n" +
+		"m=audio 5004 RTP/AVP 8 96\r\na=rtpmap:96 telephone-event/8000\r\na=ptime:30\r\na=sendonly\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	agreed, err := sdp.Agree(hears(us, 4000), offer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := remote(agreed)
+	if r.Codec != rtp.PCMA || r.PT != 8 || r.Events != 96 || r.Addr.String() != "192.0.2.9:5004" || r.Send || !r.Receive {
+		t.Errorf("the stream is told %+v", r)
+	}
+}
+
+// What a line logs itself is for debugging; it is told by events, too.
+func TestSoftly(t *testing.T) {
+	for level, want := range map[slog.Level]bool{slog.LevelInfo: false, slog.LevelDebug: true} {
+		var out bytes.Buffer
+		log := slog.New(softly{slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level})})
+		log.With("line", "1").WithGroup("g").Error("lost")
+		if got := strings.Contains(out.String(), "level=DEBUG msg=lost line=1"); got != want {
+			t.Errorf("at %v: %q", level, out.String())
+		}
+	}
+}

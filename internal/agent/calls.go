@@ -1,0 +1,245 @@
+package agent
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ata-agent/ata-agent/internal/media/rtp"
+	"github.com/ata-agent/ata-agent/internal/phone"
+	"github.com/ata-agent/ata-agent/sip"
+	"github.com/ata-agent/ata-agent/sip/sdp"
+)
+
+var errGone = errors.New("the port went away")
+
+// A call is one conversation of a line and the phones that take part: those it
+// rings, or the one that has it. It lives until the line says that it ended,
+// which may be long after the last phone has left. Owned by the operator.
+type call struct {
+	a    *Agent
+	line *line
+	sip  *sip.Call
+	peer string // the number dialled, or the caller's
+
+	legs    []leg // empty once no phone takes part
+	refused int   // the status of the last phone that would not take it
+
+	stream  *rtp.Stream // nil before a phone of ours takes part
+	local   sdp.Session // what we said we can hear
+	ringing bool        // it rings over there
+	listen  time.Time   // when to look whether early sound has come; zero: nothing is expected
+	since   time.Time   // when it was answered; zero: not yet
+}
+
+// A leg is a phone's side of a call.
+type leg struct {
+	ext *extension
+	leg phone.Leg
+}
+
+// listenTime is how often we look for early sound while it rings. Our choice:
+// a person does not notice that ringback went on for so long.
+const listenTime = 100 * time.Millisecond
+
+// callOf is the call that a phone knows as leg; nil if there is none any more.
+func (a *Agent) callOf(e *extension, l phone.Leg) *call {
+	for _, c := range a.calls {
+		if slices.Contains(c.legs, leg{e, l}) {
+			return c
+		}
+	}
+	return nil
+}
+
+// callOn is the call that a line knows.
+func (a *Agent) callOn(sc *sip.Call) *call {
+	for _, c := range a.calls {
+		if c.sip == sc {
+			return c
+		}
+	}
+	return nil
+}
+
+func (c *call) legOf(e *extension) phone.Leg {
+	for _, l := range c.legs {
+		if l.ext == e {
+			return l.leg
+		}
+	}
+	return 0
+}
+
+// without goes on without a phone.
+func (c *call) without(e *extension) {
+	c.legs = slices.DeleteFunc(c.legs, func(l leg) bool { return l.ext == e })
+}
+
+// tellPhones steps every phone of the call. Phones may leave meanwhile.
+func (c *call) tellPhones(now time.Time, kind phone.Kind, code int) {
+	for _, l := range slices.Clone(c.legs) {
+		l.ext.step(now, phone.Event{Kind: kind, Leg: l.leg, Code: code})
+	}
+}
+
+// open makes the stream a phone will hear and speak through.
+func (c *call) open(e *extension) bool {
+	s, err := rtp.Open(c.a.ctx, c.a.cfg.Network, "", c.a.log)
+	if err != nil {
+		c.a.log.Error(fmt.Sprintf("port %s: no way for sound: %v", e.port.Name(), err))
+		return false
+	}
+	c.stream = s
+	c.local = hears(e.country, s.LocalPort())
+	return true
+}
+
+// hush ends the sound. Nobody waits for the last packets.
+func (c *call) hush() {
+	c.listen = time.Time{}
+	if s := c.stream; s != nil {
+		c.stream = nil
+		c.a.work.Go(func() { s.Close() })
+	}
+}
+
+// connect begins to send and hear what was agreed, or changes to it.
+func (c *call) connect(m sdp.Session) {
+	if c.stream != nil {
+		c.stream.Start(remote(m))
+	}
+}
+
+// ---- what the line tells
+
+// incoming: somebody calls. Every idle phone of the line rings.
+func (a *Agent) incoming(now time.Time, l *line, ev sip.Incoming) {
+	a.count.CallsIn++
+	c := &call{a: a, line: l, sip: ev.Call, peer: ev.From}
+	who := cmp.Or(ev.From, "somebody who does not say who")
+	var mine []*extension
+	for _, e := range a.exts {
+		if e.line == l.cfg.Name && e.fault == "" {
+			mine = append(mine, e)
+		}
+	}
+	if len(mine) == 0 {
+		a.turnAway(c, temporarilyUnavailable, who, "no port")
+		return
+	}
+	if ev.Offer != nil {
+		if _, err := sdp.Answer(hears(mine[0].country, 1), *ev.Offer); err != nil {
+			a.turnAway(c, notAcceptableHere, who, err.Error())
+			return
+		}
+	}
+	for _, e := range mine {
+		e.legs++
+		c.legs = append(c.legs, leg{e, e.legs})
+	}
+	a.calls = append(a.calls, c)
+	c.tellPhones(now, phone.Incoming, 0)
+	if len(c.legs) == 0 {
+		a.turnAway(c, c.refused, who, "busy")
+		return
+	}
+	ev.Call.Ring()
+	var ports []string
+	for _, l := range c.legs {
+		ports = append(ports, l.ext.port.Name())
+	}
+	a.log.Info(fmt.Sprintf("line %s: %s calls, port %s rings", l.cfg.Name, who, strings.Join(ports, ", ")))
+}
+
+// SIP statuses we refuse a call with, RFC 3261 section 21.4.
+const (
+	temporarilyUnavailable = 480
+	notAcceptableHere      = 488
+	serverInternalError    = 500
+)
+
+func (a *Agent) turnAway(c *call, code int, who, why string) {
+	a.count.Refused++
+	a.log.Info(fmt.Sprintf("line %s: %s calls, refused with %d: %s", c.line.cfg.Name, who, code, why))
+	if a.callOn(c.sip) == nil {
+		a.calls = append(a.calls, c) // until its Ended
+	}
+	c.sip.Reject(code)
+}
+
+// accept gives the call to one phone; the others stop ringing.
+func (c *call) accept(e *extension) {
+	others := c.legs
+	c.legs = []leg{{e, c.legOf(e)}}
+	now := time.Now()
+	for _, l := range others {
+		if l.ext != e {
+			l.ext.step(now, phone.Event{Kind: phone.Ended, Leg: l.leg})
+		}
+	}
+	if !c.open(e) {
+		c.sip.Reject(serverInternalError)
+		return
+	}
+	c.sip.Answer(c.local)
+	c.a.log.Info(fmt.Sprintf("port %s answers %s", e.port.Name(), cmp.Or(c.peer, "the call")))
+}
+
+// progress: our call is on its way. RFC 3960 section 3.2: "If a 180 (Ringing)
+// has been received but there are no incoming media packets, generate local
+// ringing", and if there are, "play them and do not generate local ringing".
+func (c *call) progress(now time.Time, ev sip.Progress) {
+	if ev.Media != nil {
+		c.connect(*ev.Media)
+		c.listen = now.Add(listenTime)
+	}
+	switch {
+	case ev.Code == 180:
+		c.ringing = true
+		if !c.sounds() {
+			c.tellPhones(now, phone.Ringing, 0)
+		}
+	case ev.Media != nil && !c.ringing:
+		c.tellPhones(now, phone.Early, 0)
+	}
+}
+
+// sounds reports whether anything has been heard from the far end.
+func (c *call) sounds() bool { return c.stream != nil && c.stream.Stats().Received > 0 }
+
+// early looks whether announced sound has come.
+func (c *call) early(now time.Time) {
+	if c.sounds() {
+		c.listen = time.Time{}
+		c.tellPhones(now, phone.Early, 0)
+		return
+	}
+	c.listen = now.Add(listenTime)
+}
+
+// answered: both sides may speak.
+func (c *call) answered(now time.Time, ev sip.Answered) {
+	c.listen = time.Time{}
+	c.since = now
+	c.a.count.Answered++
+	c.connect(ev.Media)
+	c.tellPhones(now, phone.Answered, 0)
+	c.a.log.Info(fmt.Sprintf("line %s: call with %s answered", c.line.cfg.Name, cmp.Or(c.peer, "somebody")))
+}
+
+// ended: the call is over for everybody.
+func (c *call) ended(now time.Time, ev sip.Ended) {
+	c.a.calls = slices.DeleteFunc(c.a.calls, func(o *call) bool { return o == c })
+	c.tellPhones(now, phone.Ended, ev.Code)
+	c.hush()
+	how := ev.Reason
+	if !c.since.IsZero() {
+		how = "after " + now.Sub(c.since).Round(time.Second).String() + ": " + how
+	}
+	c.a.log.Info(fmt.Sprintf("line %s: call with %s ended %s", c.line.cfg.Name, cmp.Or(c.peer, "somebody"), strings.TrimSuffix(how, ": ")))
+	c.a.settle(c.line)
+}

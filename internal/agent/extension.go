@@ -1,0 +1,241 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/internal/country"
+	"github.com/ata-agent/ata-agent/internal/media"
+	"github.com/ata-agent/ata-agent/internal/media/rtp"
+	"github.com/ata-agent/ata-agent/internal/media/tone"
+	"github.com/ata-agent/ata-agent/internal/phone"
+	"github.com/ata-agent/ata-agent/sip/sdp"
+)
+
+// An extension is a port with its phone and its cord. It is the phone's Desk.
+// Owned by the operator.
+type extension struct {
+	a     *Agent
+	port  hal.Port
+	phone *phone.Phone
+	cord  *media.Cord
+
+	country *country.Country
+	line    string // name of the line it calls through and is rung by; "" for a port out of use
+
+	off   bool // the receiver is lifted
+	legs  phone.Leg
+	fault string
+}
+
+func newExtension(a *Agent, port hal.Port) *extension {
+	e := &extension{a: a, port: port}
+	e.phone = phone.New(e, phone.Config{})
+	e.cord = media.NewCord(port, func(ev media.Event) { a.tell(heard{e, ev}) })
+	return e
+}
+
+// configure takes what the owner chose. A call that is on goes on.
+func (e *extension) configure(s portSetup) {
+	e.country, e.line = s.country, s.line
+	e.phone.Configure(phone.Config{Plan: s.plan})
+	l := e.a.lineOf(s.line)
+	e.phone.Messages(l != nil && l.messages)
+}
+
+// start sends out the two messengers of the port: its events and its sound.
+func (e *extension) start(ctx context.Context) {
+	e.a.work.Go(func() {
+		for ev := range e.port.Events() {
+			e.a.tell(hooked{e, ev})
+		}
+		e.a.tell(broken{e, errGone})
+	})
+	e.a.work.Go(func() {
+		if err := e.cord.Run(ctx); err != nil && ctx.Err() == nil {
+			e.a.tell(broken{e, err})
+		}
+	})
+}
+
+// leave takes the phone out of its calls. A call that nobody else has ends.
+func (e *extension) leave(now time.Time) {
+	for _, c := range slices.Clone(e.a.calls) {
+		leg := c.legOf(e)
+		if leg == 0 {
+			continue
+		}
+		e.step(now, phone.Event{Kind: phone.Ended, Leg: leg})
+		c.without(e)
+		if len(c.legs) == 0 {
+			c.sip.Hangup()
+			c.hush()
+		}
+	}
+}
+
+var tick = phone.Event{}
+
+func (e *extension) step(now time.Time, ev phone.Event) { e.phone.Step(now, ev) }
+
+// hook: the person did something.
+func (e *extension) hook(now time.Time, ev hal.Event) {
+	switch ev.Kind {
+	case hal.OffHook:
+		e.off = true
+		e.step(now, phone.Event{Kind: phone.Lift})
+	case hal.OnHook:
+		e.off = false
+		e.step(now, phone.Event{Kind: phone.HangUp})
+	case hal.Flash:
+		e.step(now, phone.Event{Kind: phone.Flash})
+	case hal.Digit:
+		e.step(now, phone.Event{Kind: phone.Digit, Digit: ev.Digit, Mute: true})
+	}
+}
+
+// key: a digit was heard from the mouth.
+func (e *extension) key(now time.Time, ev media.Event) {
+	e.step(now, phone.Event{Kind: phone.Digit, Digit: ev.Digit})
+}
+
+// broken: the hardware gave up.
+func (e *extension) broken(now time.Time, err error) {
+	if e.fault != "" {
+		return
+	}
+	e.fault = err.Error()
+	e.a.log.Error(fmt.Sprintf("port %s: %v", e.port.Name(), err))
+	e.leave(now)
+	e.off = false
+	e.step(now, phone.Event{Kind: phone.HangUp})
+}
+
+// ---- what the phone asks for
+
+// Hear plays a tone of the country, joined to nobody.
+func (e *extension) Hear(n tone.Name) {
+	e.cord.Set(media.Patch{Ear: e.country.Tone(n)})
+}
+
+// Join connects the phone to a call's far end.
+func (e *extension) Join(leg phone.Leg) {
+	var p media.Patch
+	if c := e.a.callOf(e, leg); c != nil {
+		p.Far[0] = c.stream
+	}
+	e.cord.Set(p)
+}
+
+// Bell rings as the country does.
+func (e *extension) Bell(on bool) {
+	var cadence hal.Cadence
+	if on {
+		cadence = e.country.Ring
+	}
+	if err := e.port.Ring(cadence); err != nil {
+		e.a.log.Error(fmt.Sprintf("port %s: the bell: %v", e.port.Name(), err))
+	}
+}
+
+// Call sets out through the port's line, registered or not: a call is the best
+// probe there is.
+func (e *extension) Call(number string) phone.Leg {
+	l := e.a.lineOf(e.line)
+	if l == nil {
+		e.a.log.Warn(fmt.Sprintf("port %s dials %s, but has no line", e.port.Name(), number))
+		return 0
+	}
+	c := &call{a: e.a, line: l, peer: number}
+	if !c.open(e) {
+		return 0
+	}
+	c.sip = l.sip.Call(number, c.local)
+	e.legs++
+	c.legs = []leg{{e, e.legs}}
+	e.a.calls = append(e.a.calls, c)
+	e.a.count.CallsOut++
+	e.a.log.Info(fmt.Sprintf("port %s calls %s on line %s", e.port.Name(), number, l.cfg.Name))
+	return e.legs
+}
+
+// Accept takes the call that rings here. All other phones it rings are left.
+func (e *extension) Accept(leg phone.Leg) {
+	if c := e.a.callOf(e, leg); c != nil {
+		c.accept(e)
+	}
+}
+
+// Refuse leaves a call to the other phones it rings, if any.
+func (e *extension) Refuse(leg phone.Leg, code int) {
+	if c := e.a.callOf(e, leg); c != nil {
+		c.without(e)
+		if len(c.legs) == 0 {
+			c.refused = code
+		}
+	}
+}
+
+// Drop ends a call.
+func (e *extension) Drop(leg phone.Leg) {
+	if c := e.a.callOf(e, leg); c != nil {
+		c.without(e)
+		c.sip.Hangup()
+		c.hush()
+	}
+}
+
+// Flash is for the far end to hear of; nobody has yet said that it should.
+func (e *extension) Flash(leg phone.Leg) {
+	e.a.log.Debug(fmt.Sprintf("port %s: flash in a call", e.port.Name()))
+}
+
+// Press sends a digit to the far end that was dialled by pulses.
+func (e *extension) Press(leg phone.Leg, digit byte) {
+	if c := e.a.callOf(e, leg); c != nil && c.stream != nil {
+		_ = digit
+	}
+}
+
+// ---- sessions
+
+// What we offer: RFC 4733 events under the payload type everybody uses, and
+// 20 ms of sound per packet, RFC 3551 section 4.2.
+const (
+	eventType = 101
+	ptime     = 20 * time.Millisecond
+)
+
+// hears is what a phone of the country can hear, at a port of ours. The line
+// fills in the address.
+func hears(c *country.Country, port uint16) sdp.Session {
+	codecs := []sdp.Codec{sdp.PCMA, sdp.PCMU}
+	if c.Companding == country.MuLaw {
+		codecs = []sdp.Codec{sdp.PCMU, sdp.PCMA}
+	}
+	return sdp.Session{
+		Addr:   netip.AddrPortFrom(netip.IPv4Unspecified(), port),
+		Codecs: codecs,
+		Events: eventType,
+		Ptime:  ptime,
+	}
+}
+
+// remote is what was agreed, as a stream wants to know it.
+func remote(m sdp.Session) rtp.Remote {
+	r := rtp.Remote{
+		Addr:    m.Addr,
+		Events:  m.Events,
+		Ptime:   m.Ptime,
+		Send:    m.Direction.Sends(),
+		Receive: m.Direction.Receives(),
+	}
+	if len(m.Codecs) > 0 {
+		r.Codec, r.PT = rtp.Codec(m.Codecs[0].Name), m.Codecs[0].PT
+	}
+	return r
+}

@@ -1,0 +1,368 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ata-agent/ata-agent/board"
+	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/hal/sim"
+	"github.com/ata-agent/ata-agent/internal/status"
+)
+
+// A bed is an agent with its telephones on one side and a peer on the other.
+type bed struct {
+	t     *testing.T
+	peer  *peer
+	agent *Agent
+	ports []*sim.Port
+	lamps []*lamp
+	log   *lines
+	text  string // the configuration
+	stop  func() error
+}
+
+type lamp struct {
+	name string
+	mu   sync.Mutex
+	seen []string
+}
+
+func (l *lamp) Name() string { return l.name }
+func (l *lamp) Close() error { return nil }
+func (l *lamp) Show(p hal.Pattern) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen = append(l.seen, p.Name)
+	return nil
+}
+
+func (l *lamp) shown() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.seen, " ")
+}
+
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) has(what string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.text.String(), what)
+}
+
+// newBed starts an agent with so many ports on one line and waits until it is
+// registered.
+func newBed(t *testing.T, ports int) *bed {
+	t.Helper()
+	b := &bed{t: t, peer: newPeer(t), log: &lines{}}
+	b.text = fmt.Sprintf("country = \"us\"\nstate_dir = %q\n[[line]]\nuser = \"100\"\npassword = \"x\"\ndomain = \"example.net\"\noutbound_proxy = [%q]\n",
+		t.TempDir(), b.peer.addr()) + strings.Repeat("[[port]]\n", ports)
+	c := Config{Config: parse(t, b.text), Logger: slog.New(slog.NewTextHandler(b.log, nil)), Version: "test"}
+	for i := range ports {
+		p := sim.New(fmt.Sprint(i+1), sim.Options{})
+		b.ports = append(b.ports, p)
+		c.Ports = append(c.Ports, p)
+	}
+	for _, role := range []string{"power", "voip", "phone1"} {
+		l := &lamp{name: role}
+		b.lamps = append(b.lamps, l)
+		c.Lamps = append(c.Lamps, board.Lamp{Role: role, Lamp: l})
+	}
+	a, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.agent = a
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	b.stop = sync.OnceValue(func() error {
+		cancel()
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(patience):
+			return fmt.Errorf("the agent does not stop")
+		}
+	})
+	t.Cleanup(func() {
+		if err := b.stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Log(b.log.text.String())
+		}
+	})
+	b.until("the line is registered", func() bool { return a.Snapshot().Lines[0].State == status.Registered })
+	return b
+}
+
+// patience is generous: emulated processors are twenty times slower.
+const patience = 30 * time.Second
+
+func (b *bed) until(what string, is func() bool) {
+	b.t.Helper()
+	for end := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatalf("never happened: %s\nnow %+v", what, b.agent.Snapshot())
+		}
+	}
+}
+
+func (b *bed) state(port int, want string) {
+	b.t.Helper()
+	b.until(fmt.Sprintf("port %d %s", port, want), func() bool { return b.agent.Snapshot().Ports[port-1].State == want })
+}
+
+// arrives waits for a message whose first line begins like this.
+func (b *bed) arrives(start string) message {
+	b.t.Helper()
+	end := time.After(patience)
+	for {
+		select {
+		case m := <-b.peer.arrived:
+			if strings.HasPrefix(m.start, start) {
+				return m
+			}
+		case <-end:
+			b.t.Fatalf("never came: %s", start)
+		}
+	}
+}
+
+func (b *bed) count(method string) int {
+	b.peer.mu.Lock()
+	defer b.peer.mu.Unlock()
+	n := 0
+	for _, m := range b.peer.methods {
+		if m == method {
+			n++
+		}
+	}
+	return n
+}
+
+func (b *bed) answers(code int) {
+	b.peer.mu.Lock()
+	defer b.peer.mu.Unlock()
+	b.peer.answer = code
+}
+
+// whistle is a sine of 1 kHz.
+func whistle(d time.Duration) []int16 {
+	s := make([]int16, int(d/(time.Second/hal.SampleRate)))
+	for i := range s {
+		s[i] = int16(8000 * math.Sin(2*math.Pi*1000*float64(i)/hal.SampleRate))
+	}
+	return s
+}
+
+func loud(samples []int16) bool {
+	return slices.ContainsFunc(samples, func(s int16) bool { return s > 3000 })
+}
+
+func TestCallOut(t *testing.T) {
+	b := newBed(t, 1)
+	hand := b.ports[0]
+
+	hand.Lift()
+	b.state(1, "dialtone")
+	if err := hand.Press("12#"); err != nil {
+		t.Fatal(err)
+	}
+	if m := b.arrives("INVITE"); !strings.HasPrefix(m.start, "INVITE sip:12@example.net") {
+		t.Errorf("%s", m.start)
+	}
+	b.state(1, "ringback")
+	if p := b.agent.Snapshot().Ports[0]; p.Peer != "12" || p.Hook != "off" {
+		t.Errorf("%+v", p)
+	}
+	hand.HangUp()
+	b.arrives("CANCEL")
+	b.state(1, "idle")
+
+	b.answers(200)
+	hand.Lift()
+	b.state(1, "dialtone")
+	if err := hand.Press("34#"); err != nil {
+		t.Fatal(err)
+	}
+	b.state(1, "talking")
+	b.arrives("ACK")
+	stop := make(chan struct{})
+	heard := make(chan []int16, 1)
+	go func() { heard <- hand.Record(stop) }()
+	if err := hand.Play(whistle(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond)
+	close(stop)
+	if !loud(<-heard) {
+		t.Error("the far end echoes a whistle, and the ear hears nothing")
+	}
+	hand.HangUp()
+	b.arrives("BYE")
+	b.state(1, "idle")
+
+	b.answers(486)
+	hand.Lift()
+	b.state(1, "dialtone")
+	if err := hand.Press("56#"); err != nil {
+		t.Fatal(err)
+	}
+	b.state(1, "busy")
+	hand.HangUp()
+	b.state(1, "idle")
+
+	s := b.agent.Snapshot()
+	if s.Counters.CallsOut != 3 || s.Counters.Answered != 1 || s.Problem != "" {
+		t.Errorf("counters %+v, problem %q", s.Counters, s.Problem)
+	}
+	// The lamps changed when something became different, and not else.
+	if got := b.lamps[1].shown(); got != "slow solid" {
+		t.Errorf("voip lamp: %s", got)
+	}
+	if got := b.lamps[2].shown(); got != "off solid slow solid slow solid slow solid" {
+		t.Errorf("phone lamp: %s", got)
+	}
+	b.until("the calls are over", func() bool { return b.log.has("call with 56 ended") })
+}
+
+func TestCallIn(t *testing.T) {
+	b := newBed(t, 2)
+	ringing := func(p *sim.Port, want bool) {
+		t.Helper()
+		b.until(fmt.Sprintf("port %s bell %v", p.Name(), want), func() bool { return p.Ringing() == want })
+	}
+
+	// Both ring; the caller gives up.
+	b.peer.request("INVITE", "in1", 1, "", b.peer.sdp())
+	b.arrives("SIP/2.0 180")
+	ringing(b.ports[0], true)
+	ringing(b.ports[1], true)
+	b.peer.request("CANCEL", "in1", 1, "", "")
+	b.arrives("SIP/2.0 487")
+	ringing(b.ports[0], false)
+	ringing(b.ports[1], false)
+	b.state(1, "idle")
+
+	// Both ring; the second is lifted first and wins.
+	b.peer.request("INVITE", "in2", 1, "", b.peer.sdp())
+	b.arrives("SIP/2.0 180")
+	ringing(b.ports[0], true)
+	if s := b.agent.Snapshot().Ports[0]; s.State != "ringing" || s.Peer != "555" {
+		t.Errorf("port 1 %+v", s)
+	}
+	b.ports[1].Lift()
+	ok := b.arrives("SIP/2.0 200")
+	if !strings.Contains(ok.body, "m=audio") {
+		t.Errorf("answered with %q", ok.body)
+	}
+	b.peer.request("ACK", "in2", 1, ok.get("to"), "")
+	b.state(2, "talking")
+	b.state(1, "idle")
+	ringing(b.ports[0], false)
+
+	// A third caller finds one of them idle, a fourth none.
+	b.peer.request("INVITE", "in3", 1, "", b.peer.sdp())
+	b.arrives("SIP/2.0 180")
+	b.state(1, "ringing")
+	b.peer.request("INVITE", "in4", 1, "", b.peer.sdp())
+	if m := b.arrives("SIP/2.0 4"); !strings.HasPrefix(m.start, "SIP/2.0 486") {
+		t.Errorf("everybody is busy: %s", m.start)
+	}
+	b.peer.request("CANCEL", "in3", 1, "", "")
+	b.state(1, "idle")
+
+	// The far end hangs up.
+	b.peer.request("BYE", "in2", 2, ok.get("to"), "")
+	b.state(2, "reorder")
+	b.ports[1].HangUp()
+	b.state(2, "idle")
+	if c := b.agent.Snapshot().Counters; c.CallsIn != 4 || c.Refused != 1 || c.Answered != 1 {
+		t.Errorf("counters %+v", c)
+	}
+}
+
+// What did not change goes on untouched; a line that changed finishes its call.
+func TestReload(t *testing.T) {
+	b := newBed(t, 1)
+	hand := b.ports[0]
+	b.answers(200)
+	hand.Lift()
+	b.state(1, "dialtone")
+	if err := hand.Press("12#"); err != nil {
+		t.Fatal(err)
+	}
+	b.state(1, "talking")
+
+	registers := b.count("REGISTER")
+	if err := b.agent.Reload(parse(t, strings.Replace(b.text, `"us"`, `"de"`, 1))); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.agent.Reload(parse(t, b.text+"digit_map = \"(xx\"\n")); err == nil || !strings.Contains(err.Error(), "digit_map") {
+		t.Errorf("a bad configuration: error %v", err)
+	}
+	if err := b.agent.Reload(parse(t, strings.Replace(b.text, "password = \"x\"", "password = \"y\"", 1))); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond)
+	if s := b.agent.Snapshot(); s.Ports[0].State != "talking" || s.Lines[0].State != status.Registered {
+		t.Errorf("reload in a call: port %+v, line %+v", s.Ports[0], s.Lines[0])
+	}
+	if n := b.count("REGISTER"); n != registers {
+		t.Errorf("%d REGISTERs while nothing changed or a call was on", n-registers)
+	}
+	if n := b.count("BYE"); n != 0 {
+		t.Error("the reload ended a call")
+	}
+
+	// Once the call is over the line says goodbye and the new one registers.
+	hand.HangUp()
+	b.arrives("BYE")
+	b.until("the changed line registers", func() bool { return b.count("REGISTER") == registers+2 })
+	b.until("the changed line is registered", func() bool { return b.agent.Snapshot().Lines[0].State == status.Registered })
+}
+
+// A clean stop hangs up and unregisters, and takes no longer than it may.
+func TestStop(t *testing.T) {
+	b := newBed(t, 1)
+	b.answers(200)
+	b.ports[0].Lift()
+	b.state(1, "dialtone")
+	if err := b.ports[0].Press("12#"); err != nil {
+		t.Fatal(err)
+	}
+	b.state(1, "talking")
+	if err := b.stop(); err != nil {
+		t.Fatal(err)
+	}
+	b.arrives("BYE")
+	if m := b.arrives("REGISTER"); !strings.Contains(m.get("contact")+m.get("expires"), "0") {
+		t.Errorf("the last REGISTER has contact %s, expires %s", m.get("contact"), m.get("expires"))
+	}
+	if got := b.lamps[0].shown(); !strings.HasSuffix(got, " ") {
+		t.Errorf("power lamp at the end: %q", got)
+	}
+	if err := b.agent.Reload(parse(t, b.text)); err == nil {
+		t.Error("a stopped agent takes a configuration")
+	}
+	_ = b.agent.Snapshot() // and still has its last word
+}

@@ -1,0 +1,187 @@
+package agent
+
+import (
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/internal/status"
+	"github.com/ata-agent/ata-agent/sip"
+)
+
+// publish looks at everything, replaces the snapshot, and shows what changed:
+// lamps, and the first thing wrong.
+func (a *Agent) publish(now time.Time) {
+	s := &status.Snapshot{
+		Version:  a.cfg.Version,
+		Started:  a.started,
+		At:       now,
+		Lines:    make([]status.Line, 0, len(a.lines)),
+		Ports:    make([]status.Port, 0, len(a.exts)),
+		Lamps:    make([]status.Lamp, 0, len(a.lamps)),
+		Counters: a.count,
+	}
+	s.Counters.Dropped = maps.Clone(a.count.Dropped)
+
+	var fatal, mild []status.Trouble
+	for _, c := range a.setup.config.Lines {
+		l := a.lineOf(c.Name)
+		if l == nil {
+			continue // gone between the operator's goodbye and its own
+		}
+		shown, trouble, names := a.lookAt(l)
+		s.Lines = append(s.Lines, shown)
+		if trouble.Kind != status.None {
+			fatal = append(fatal, trouble)
+			fatal = append(fatal, names)
+		} else {
+			mild = append(mild, names)
+		}
+	}
+	for _, e := range a.exts {
+		s.Ports = append(s.Ports, e.look())
+		if e.fault != "" {
+			fatal = append(fatal, status.Trouble{Kind: status.Hardware, Who: "port " + e.port.Name(), What: e.fault})
+		}
+	}
+
+	// What keeps a line from working comes before what only may do so later.
+	first := status.First(fatal)
+	if first.Kind == status.None {
+		first = status.First(mild)
+	}
+	s.Kind, s.Problem, s.Hint = first.Kind, first.Sentence(), first.Hint()
+	if first.Kind != a.trouble.Kind || first.Who != a.trouble.Who {
+		a.sayTrouble(first)
+	}
+
+	for i, l := range a.lamps {
+		lamp := a.setup.table.Show(s, l.Name(), l.Role)
+		s.Lamps = append(s.Lamps, lamp)
+		if lamp.Steps != a.shown[i].Steps {
+			if err := l.Show(hal.Pattern(lamp.Steps)); err != nil {
+				a.log.Error(fmt.Sprintf("lamp %s: %v", l.Name(), err))
+			}
+		}
+		a.shown[i] = lamp
+	}
+	a.snap.Store(s)
+	a.looked = now
+}
+
+// sayTrouble logs a change of the first thing wrong.
+func (a *Agent) sayTrouble(t status.Trouble) {
+	if t.Kind == status.None {
+		a.log.Info("all is well again")
+	} else {
+		a.log.Warn(t.Sentence(), "hint", t.Hint())
+	}
+	a.trouble = t
+}
+
+// look is the port as status shows it.
+func (e *extension) look() status.Port {
+	p := status.Port{
+		Name:  e.port.Name(),
+		Kind:  e.port.Kind(),
+		Hook:  "on",
+		State: e.phone.State(),
+		Line:  e.line,
+		Fault: e.fault,
+	}
+	if e.off {
+		p.Hook = "off"
+	}
+	if c := e.a.callOf(e, e.phone.Leg()); c != nil {
+		p.Peer = c.peer
+	}
+	return p
+}
+
+// lookAt is the line as status shows it, what keeps it from working, and what
+// is wrong with the names of its proxies.
+func (a *Agent) lookAt(l *line) (shown status.Line, trouble, names status.Trouble) {
+	s, r := l.sip.Status(), l.route.Status()
+	who := "line " + l.cfg.Name
+	shown = status.Line{
+		Name:      l.cfg.Name,
+		State:     status.State(s.State),
+		Since:     s.Since,
+		Proxy:     s.Via.Dest,
+		ProxyName: s.Via.Proxy,
+		Why:       s.Err,
+		Ring:      make([]status.Place, 0, len(r.Ring)),
+		Messages:  l.messages,
+	}
+	if s.Via.IsZero() {
+		if t, ok := l.route.Current(); ok {
+			shown.Proxy, shown.ProxyName = t.Dest, t.Proxy
+		}
+	}
+	for i, p := range r.Ring {
+		shown.Ring = append(shown.Ring, status.Place{
+			Address:     p.Dest,
+			Name:        p.Proxy,
+			State:       p.State,
+			RTT:         status.Millis(p.RTT),
+			LastFailure: p.LastFailure,
+		})
+		if i == 0 && s.State == string(status.Registered) && p.Target != s.Via {
+			shown.Backup = true
+			shown.Why = p.Dest + ": " + orUnknown(p.LastFailure)
+		}
+	}
+	if sw := r.LastSwitch; !sw.To.IsZero() {
+		shown.LastSwitch = &status.Switch{From: sw.From.Dest, To: sw.To.Dest, Cause: sw.Cause, At: sw.At, Took: status.Millis(sw.Took)}
+	}
+	if r.DNS != "" {
+		names = status.Trouble{Kind: status.DNS, Who: who, What: r.DNS}
+	}
+
+	trouble = l.wrong
+	switch {
+	case l.fault != "":
+		shown.State, shown.Why = status.Failed, l.fault
+		trouble = status.Trouble{Kind: status.Address, Who: who, What: l.fault}
+	case trouble.Kind == status.Account:
+		names = status.Trouble{} // a proxy was found and has answered: its name is no reason
+	case trouble.Kind == status.None && len(r.Ring) == 0:
+		trouble, names = names, status.Trouble{}
+	}
+	return shown, trouble, names
+}
+
+// outOfService says what keeps a line from working, when it has failed at Via.
+// While there is another address to try nothing is wrong yet.
+func (a *Agent) outOfService(l *line) status.Trouble {
+	s := l.sip.Status()
+	who := "line " + l.cfg.Name
+	switch {
+	case s.Problem == sip.NetworkProblem:
+		return a.wayOut(s.Err)
+	case s.State != string(status.Failed):
+		return l.wrong
+	case s.Problem == sip.AccountProblem:
+		return status.Trouble{Kind: status.Account, Who: who, What: s.Err}
+	}
+	return status.Trouble{Kind: status.Proxy, Who: who, What: s.Err}
+}
+
+// wayOut says which part of our own side is missing when nothing can be sent.
+func (a *Agent) wayOut(why string) status.Trouble {
+	switch up, addressed := a.cfg.Links(); {
+	case !up:
+		return status.Trouble{Kind: status.Link}
+	case !addressed:
+		return status.Trouble{Kind: status.Address, What: "no interface has an address"}
+	}
+	return status.Trouble{Kind: status.Address, What: why}
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "not tried"
+	}
+	return s
+}
