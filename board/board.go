@@ -49,9 +49,9 @@ var ErrNoBackend = errors.New("this version has no such backend")
 // Load takes the device called name in hand. root is where its file system
 // stands, "/" on the device itself.
 //
-// An unknown name is an error that tells the known ones. For ErrNoBackend the
-// board comes too, with its lamps and without its sockets, for whoever wants to
-// see the lamps; who does not closes nothing but an empty hand.
+// An unknown name is an error that tells the known ones. With an error that
+// wraps ErrNoBackend comes the board without those sockets, for whoever wants
+// its lamps all the same.
 func Load(name, root string) (*Board, error) {
 	p, err := find(name)
 	if err != nil {
@@ -66,13 +66,15 @@ func Load(name, root string) (*Board, error) {
 		}
 		b.Lamps = append(b.Lamps, Lamp{l.Role, lamp})
 	}
+	var missing error
 	for _, port := range p.Ports {
 		if port.Kind != "sim" {
-			return b, fmt.Errorf("board %s: port %s is of kind %s: %w", name, port.Name, port.Kind, ErrNoBackend)
+			missing = fmt.Errorf("board %s: its telephone sockets are driven by %s: %w; board = \"sim\" telephones without sockets", name, port.Kind, ErrNoBackend)
+			continue
 		}
 		b.Ports = append(b.Ports, sim.New(port.Name, sim.Options{}))
 	}
-	return b, nil
+	return b, missing
 }
 
 // Close lets go of ports and lamps.

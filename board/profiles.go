@@ -57,8 +57,8 @@ var Profiles = []Profile{
 		},
 	},
 	{
-		// vr9_tplink_vr200v.dts, vr9_tplink_vr200.dtsi. No lamp of its own
-		// for the registration: the telephone's shows a failed one.
+		// vr9_tplink_vr200v.dts, vr9_tplink_vr200.dtsi. It has no lamp for the
+		// registration, so the telephone's shows that it is under way.
 		Name:  "archer-vr200v",
 		Model: "TP-Link Archer VR200v",
 		Match: []string{"tplink,vr200v", "TP-LINK Archer VR200v"},
@@ -67,11 +67,11 @@ var Profiles = []Profile{
 			{Role: "power", LED: []string{"blue:power"}, KeepLit: true},
 			{Role: "phone1", LED: []string{"blue:phone"}},
 		},
-		Patterns: map[string]string{"phone.registering": "slow"},
+		Patterns: map[string]string{"phone.registering": "100/400"},
 	},
 	{
 		// A Raspberry Pi has no telephone socket; its ports are simulated,
-		// its lamps are real. Kernels before 6.1 call the LEDs led0 and led1.
+		// its lamps are real. Older kernels call the LEDs led0 and led1.
 		Name:  "raspberry-pi",
 		Model: "Raspberry Pi with simulated telephones",
 		Match: []string{"raspberrypi,*", "Raspberry Pi *"},
