@@ -84,6 +84,20 @@ func isOwnSide(err error) bool {
 	return false
 }
 
+// isEcho reports whether an error of a UDP socket is one that ICMP messages
+// cause, ip(7) and icmp_err_convert in Linux.
+func isEcho(err error) bool {
+	for _, e := range []error{
+		syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENOPROTOOPT,
+		syscall.EPROTO, syscall.EMSGSIZE, syscall.EACCES, syscall.EHOSTDOWN, syscall.EOPNOTSUPP,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
 // dialFault says what a failed connection attempt means. An error of the
 // caller's own context is returned as it is: that is no news about the proxy.
 func dialFault(ctx context.Context, to outbound.Target, err error) error {

@@ -46,11 +46,14 @@ type socket struct {
 // net.PacketConn, asked once.
 type packetConn struct {
 	net.PacketConn
-	fast interface { // does not allocate
-		ReadFromUDPAddrPort([]byte) (int, netip.AddrPort, error)
-		WriteToUDPAddrPort([]byte, netip.AddrPort) (int, error)
-	}
-	raw syscall.RawConn // for the error queue; nil when the kernel has no part in it
+	fast fastConn        // nil when it has no such methods
+	raw  syscall.RawConn // for the error queue; nil when the kernel has no part in it
+}
+
+// A fastConn reads and writes without allocating. *net.UDPConn is one.
+type fastConn interface {
+	ReadFromUDPAddrPort([]byte) (int, netip.AddrPort, error)
+	WriteToUDPAddrPort([]byte, netip.AddrPort) (int, error)
 }
 
 func openSocket(ctx context.Context, t *Transport) (*socket, error) {
@@ -71,9 +74,7 @@ func (s *socket) open(ctx context.Context, local string) error {
 		return err
 	}
 	in := &packetConn{PacketConn: pc}
-	if u, ok := pc.(*net.UDPConn); ok {
-		in.fast = u
-	}
+	in.fast, _ = pc.(fastConn)
 	if c, ok := pc.(syscall.Conn); ok {
 		if raw, err := c.SyscallConn(); err == nil && askForErrors(raw) {
 			in.raw = raw
@@ -209,7 +210,7 @@ func (s *socket) explain(in *packetConn, err error) bool {
 	}
 	if in.raw != nil {
 		drain(in.raw, tell)
-		return explained
+		return explained || isEcho(err) // the writer may have emptied the queue before us
 	}
 	// Not the kernel's socket: it names the address in the error.
 	var op *net.OpError

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ata-agent/ata-agent/outbound"
@@ -21,11 +22,10 @@ const (
 	// The kernel notices by itself that a peer has gone: after this long
 	// without an acknowledgement, or after three probes of a silent
 	// connection. A registration's own keep-alive is faster or as fast.
-	userTimeout   = 15 * time.Second
-	keepIdle      = 15 * time.Second
-	keepInterval  = 5 * time.Second
-	keepProbes    = 3
-	acceptBacklog = 4
+	userTimeout  = 15 * time.Second
+	keepIdle     = 15 * time.Second
+	keepInterval = 5 * time.Second
+	keepProbes   = 3
 )
 
 // A stream is a connection that the line has opened. sipgo reads it; we write
@@ -47,6 +47,9 @@ type stream struct {
 	kick  chan struct{} // something is in the queue
 	dead  chan struct{} // closed by end
 	once  sync.Once
+
+	heard  atomic.Int64 // when something was last read, after Transport.epoch
+	unread sync.Once    // sipgo has stopped reading
 }
 
 // dial returns the connection to a target, opening it when there is none.
@@ -108,10 +111,13 @@ func (s *stream) open(ctx context.Context, to outbound.Target) {
 		s.local = Local{addr, upper(to.Transport)}
 	}
 	if s.err == nil {
-		t.readers.Go(s.write)
-		if !t.handoffs[to.Transport].give(s) {
+		t.readers.Add(1) // sipgo's reader; see stopped
+		if t.handoffs[to.Transport].give(s) {
+			t.readers.Go(s.write)
+		} else {
 			s.err = net.ErrClosed
-			s.end(net.ErrClosed)
+			s.Conn.Close()
+			s.stopped()
 		}
 	}
 	if s.err != nil {
@@ -168,13 +174,18 @@ func keepAlive(conn net.Conn) {
 func (s *stream) Read(b []byte) (int, error) {
 	n, err := s.Conn.Read(b)
 	if n > 0 {
+		s.heard.Store(int64(time.Since(s.t.epoch)))
 		s.t.alive(s.hop)
 	}
 	if err != nil {
 		s.end(err)
+		s.stopped()
 	}
 	return n, err
 }
+
+// stopped notes that sipgo's reader is at its end, once.
+func (s *stream) stopped() { s.unread.Do(s.t.readers.Done) }
 
 // Write puts bytes into the queue. It never waits; a peer that leaves its
 // queue full has gone.
@@ -231,6 +242,7 @@ func (s *stream) write() {
 // the peer's end, or bytes that are no SIP.
 func (s *stream) Close() error {
 	s.end(errors.New("what the peer sent is no SIP"))
+	s.stopped()
 	return nil
 }
 
@@ -256,11 +268,14 @@ func (t *Transport) forget(s *stream) {
 	}
 }
 
-// Drop closes the connection to a target, because it is of no use: it has not
-// answered for too long. Over UDP there is nothing to drop.
-func (t *Transport) Drop(to outbound.Target) {
-	if s := t.stream(hop{to.Transport, to.Addr}); s != nil {
-		s.end(errors.New("no answer"))
+// DropSilent closes the connection to a target if nothing at all has come over
+// it since a request was sent: the peer may have forgotten the connection
+// without our being told, and only a new one shows it. Over UDP there is
+// nothing to drop.
+func (t *Transport) DropSilent(to outbound.Target, since time.Time) {
+	s := t.stream(hop{to.Transport, to.Addr})
+	if s != nil && s.heard.Load() < int64(since.Sub(t.epoch)) {
+		s.end(errors.New("nothing came over it for too long"))
 	}
 }
 
@@ -291,7 +306,7 @@ type handoff struct {
 }
 
 func newHandoff(addr net.Addr) *handoff {
-	return &handoff{conns: make(chan net.Conn, acceptBacklog), done: make(chan struct{}), addr: addr}
+	return &handoff{conns: make(chan net.Conn), done: make(chan struct{}), addr: addr}
 }
 
 func (h *handoff) give(c net.Conn) bool {

@@ -26,6 +26,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -85,7 +86,7 @@ func Open(ctx context.Context, cfg Config) (*Transport, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	t := &Transport{cfg: cfg, handoffs: map[outbound.Transport]*handoff{}, streams: map[hop]*stream{}, pings: map[hop][]chan error{}}
+	t := &Transport{cfg: cfg, epoch: time.Now(), handoffs: map[outbound.Transport]*handoff{}, streams: map[hop]*stream{}, pings: map[hop][]chan error{}}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	var err error
 	if t.socket, err = openSocket(ctx, t); err != nil {
@@ -110,6 +111,7 @@ type Transport struct {
 	cfg      Config
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
+	epoch    time.Time // when it was opened: what times are counted from where they have to fit an atomic
 	socket   *socket
 	parser   *sip.Parser
 	layer    *sip.TransportLayer
@@ -182,7 +184,6 @@ func (t *Transport) Close() error {
 		s.end(net.ErrClosed)
 	}
 	err := t.socket.Close()
-	t.layer.Close()
 	t.readers.Wait()
 	return err
 }

@@ -21,6 +21,11 @@ package txn
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -44,6 +49,27 @@ var (
 	ErrClosed = errors.New("closed")
 )
 
+// Timers, RFC 3261 section 17 and table 4. sipgo's own have the same values.
+const (
+	t1 = 500 * time.Millisecond // an estimate of the round trip
+	t2 = 4 * time.Second        // the longest wait between retransmissions
+	// patience is 64*T1: timers B, F, H and M, and how long forks, an ACK or
+	// the end of a cancelled call are waited for.
+	patience = 64 * t1
+)
+
+// Limits of our own.
+const (
+	// lingering is how long an INVITE that was left is remembered, to end
+	// the call that may come of it all the same: longer than a proxy lets a
+	// phone ring (timer C, more than three minutes, RFC 3261 section 16.6).
+	lingering   = 5 * time.Minute
+	maxLinger   = 8  // such INVITEs; the oldest is given up
+	maxUnread   = 64 // responses that an Invite's owner has not read
+	maxServers  = 16 // requests remembered, answered ones included
+	maxUnanswer = 4  // INVITEs that wait for our answer: one for each phone, and two more
+)
+
 // A Config is what a Layer is made of.
 type Config struct {
 	// Transport is opened by New. Its OnMessage is the layer's own; OnFault,
@@ -62,14 +88,27 @@ type Config struct {
 
 // New opens a transport and the transactions on it. The context bounds the opening.
 func New(ctx context.Context, cfg Config) (*Layer, error) {
-	l := &Layer{cfg: cfg}
+	l := &Layer{
+		cfg:     cfg,
+		clients: map[string]*client{},
+		invites: map[string]*Invite{},
+		servers: map[string]*Server{},
+	}
+	if cfg.OnRequest == nil {
+		return nil, errors.New("txn: OnRequest is needed")
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
 	tc := cfg.Transport
-	tc.OnMessage = func(sip.Message) {}
+	tc.OnMessage = l.receive
+	tc.OnFault = l.fault
+	l.ready = make(chan struct{})
 	t, err := transport.Open(ctx, tc)
 	if err != nil {
+		l.cancel()
 		return nil, err
 	}
 	l.transport = t
+	close(l.ready)
 	return l, nil
 }
 
@@ -78,67 +117,150 @@ func New(ctx context.Context, cfg Config) (*Layer, error) {
 type Layer struct {
 	cfg       Config
 	transport *transport.Transport
+	ready     chan struct{}   // closed when transport is set
+	ctx       context.Context // ends with Close
+	cancel    context.CancelFunc
+	work      sync.WaitGroup
+	count     counters
+
+	mu      sync.Mutex // never held while sipgo is called: it calls back
+	clients map[string]*client
+	invites map[string]*Invite
+	servers map[string]*Server
+	lingers []*Invite // oldest first
+}
+
+// Counters say what was not passed on, since New.
+type Counters struct {
+	Stray      uint64 // responses that nobody has asked for, or nobody any more
+	Malformed  uint64 // messages dropped because they cannot even be answered
+	Refused    uint64 // requests answered here: 400, 416, 481, 482, 505
+	Overloaded uint64 // requests dropped or answered 503 because too many are open
+}
+
+type counters struct{ stray, malformed, refused, overloaded atomic.Uint64 }
+
+// Counters returns what was counted so far. The transport has its own.
+func (l *Layer) Counters() Counters {
+	c := &l.count
+	return Counters{c.stray.Load(), c.malformed.Load(), c.refused.Load(), c.overloaded.Load()}
 }
 
 // Transport returns what the layer sends on, for Connect, Ping and Counters.
 func (l *Layer) Transport() *transport.Transport { return l.transport }
 
-// Do sends a request that is not an INVITE and returns the final response to
-// it. quiet is how long to wait for any response at all, a connection
-// included; 0 means 32 s (RFC 3261 timer F), which also bounds the whole.
-//
-// The request belongs to the layer from here on: it gets a Via, a destination,
-// and a Content-Length and Max-Forwards where it has none. To send it again,
-// clone it before and remove nothing: the Via is put in here.
-//
-// Errors: ErrNoAnswer, a transport.Fault at once when the network says that
-// the address is dead or the connection is lost, transport.ErrInjection, the
-// context's.
-func (l *Layer) Do(ctx context.Context, to outbound.Target, req *sip.Request, quiet time.Duration) (*sip.Response, error) {
-	return nil, ErrClosed
+// Close ends all transactions and the transport. Nothing is called and nothing
+// runs after it.
+func (l *Layer) Close() error {
+	l.cancel()
+	l.mu.Lock()
+	var servers []*Server
+	for _, s := range l.servers {
+		servers = append(servers, s)
+	}
+	l.mu.Unlock()
+	err := l.transport.Close()
+	for _, s := range servers {
+		s.lost()
+	}
+	l.work.Wait()
+	return err
 }
 
-// Invite sends an INVITE. It does not wait: what comes of it is read from the
-// Invite's Responses. quiet is as in Do, and ends with the first response: a
-// phone may ring for as long as it is let. The end of the context is a Cancel.
-func (l *Layer) Invite(ctx context.Context, to outbound.Target, req *sip.Request, quiet time.Duration) *Invite {
-	return &Invite{}
+// receive is where every message comes in, on the goroutine that has read it.
+func (l *Layer) receive(msg sip.Message) {
+	<-l.ready
+	if l.ctx.Err() != nil {
+		return
+	}
+	tidy(msg)
+	switch m := msg.(type) {
+	case *sip.Response:
+		l.response(m)
+	case *sip.Request:
+		l.request(m)
+	}
 }
 
-// Ack sends the ACK of a 2xx, now and again for each retransmission of that
-// 2xx (RFC 3261 section 13.2.2.4). The request has no Via; its Call-ID, CSeq
-// number and tags say what it acknowledges.
-func (l *Layer) Ack(to outbound.Target, ack *sip.Request) {}
+// response gives a response to the request it belongs to (RFC 3261 section
+// 17.1.3): the one with the same branch and method. sipgo's state machine may
+// hold the reader for as long as Do takes to reach its select, no longer.
+func (l *Layer) response(res *sip.Response) {
+	if !sound(res) {
+		l.count.malformed.Add(1)
+		return
+	}
+	branch, _ := res.Via().Params.Get("branch")
+	method := res.CSeq().MethodName
+	l.mu.Lock()
+	c, i := l.clients[clientKey(branch, method)], (*Invite)(nil)
+	if method == sip.INVITE {
+		i = l.invites[branch]
+	}
+	l.mu.Unlock()
+	switch {
+	case i != nil:
+		select {
+		case i.in <- res:
+		default:
+			l.count.stray.Add(1)
+		}
+	case c != nil:
+		c.tx.Receive(res)
+	default:
+		l.count.stray.Add(1)
+	}
+}
 
-// Close ends all transactions and the transport. Nothing runs after it.
-func (l *Layer) Close() error { return l.transport.Close() }
+// fault ends the transactions that wait for a dead address.
+func (l *Layer) fault(f transport.Fault) {
+	<-l.ready
+	l.mu.Lock()
+	if f.Addr.IsValid() {
+		for _, c := range l.clients {
+			if c.to.Addr == f.Addr && c.to.Transport == f.Transport {
+				select {
+				case c.fault <- f:
+				default:
+				}
+			}
+		}
+		for _, i := range l.invites {
+			if i.to.Addr == f.Addr && i.to.Transport == f.Transport {
+				select {
+				case i.fault <- f:
+				default:
+				}
+			}
+		}
+	}
+	var lost []*Server
+	for _, s := range l.servers {
+		if f.Kind == transport.Lost && s.to.Addr == f.Addr && s.to.Transport == f.Transport {
+			lost = append(lost, s)
+		}
+	}
+	l.mu.Unlock()
+	for _, s := range lost {
+		s.lost()
+	}
+	if l.cfg.Transport.OnFault != nil {
+		l.cfg.Transport.OnFault(f)
+	}
+}
 
-// An Invite is an INVITE on its way. Its methods may be called from any goroutine.
-type Invite struct{}
+// A wire is where a transaction sends: sipgo's Connection on our transport.
+type wire struct {
+	l  *Layer
+	to outbound.Target
+}
 
-// Responses delivers what comes, in order: provisional responses, the final
-// one, and after a 2xx those of other forks (another To tag), each of which
-// has to be acknowledged and ended. Retransmissions are not shown. The channel
-// is closed after a final response other than 2xx, 32 s after the first 2xx
-// (RFC 3261 section 13.2.2.4), or when it has failed: see Err.
-func (i *Invite) Responses() <-chan *sip.Response { return nil }
+func (w wire) WriteMsg(msg sip.Message) error { return w.l.transport.Send(w.to, msg) }
+func (w wire) LocalAddr() net.Addr            { return net.UDPAddrFromAddrPort(netip.AddrPort{}) }
+func (w wire) Ref(int) int                    { return 1 }
+func (w wire) TryClose() (int, error)         { return 1, nil }
+func (w wire) Close() error                   { return nil }
 
-// Err says why Responses was closed: nil after a final response, ErrNoAnswer,
-// ErrCancelled, ErrAbandoned, ErrClosed, or a transport.Fault. Before that it
-// is nil.
-func (i *Invite) Err() error { return nil }
-
-// Request returns the INVITE as it was sent. It must not be changed.
-func (i *Invite) Request() *sip.Request { return nil }
-
-// Cancel ends a call that nobody has answered. The CANCEL goes where the
-// INVITE went, and not before a provisional response has come (RFC 3261
-// section 9.1). Should the other side have answered meanwhile, its 2xx is
-// acknowledged and ended here and Responses closes with ErrCancelled;
-// otherwise the 487 is delivered like any final response.
-func (i *Invite) Cancel() {}
-
-// Abandon leaves the INVITE, because the call has gone on to another address.
-// Responses is closed. What still comes from the old address is cleared up: a
-// provisional response is answered with CANCEL, a 2xx with ACK and BYE.
-func (i *Invite) Abandon() {}
+// quietLog is what sipgo's state machines log to: everything they have to say
+// is returned as an error or counted.
+var quietLog = slog.New(slog.DiscardHandler)
