@@ -500,6 +500,7 @@ func (c *farCall) inDialog(p *Proxy, tx *serverTx) {
 		c.learn(p, tx)
 		p.respond(tx, reply(tx.req, tx.hop, 200, c.localTag))
 		c.answered = false
+		delete(c.prov.calls, c.id)
 		c.post(news{kind: ended})
 	case sipmsg.PRACK:
 		c.post(news{kind: pracked})

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -22,7 +23,9 @@ type Journal struct {
 	start   time.Time
 	live    bool    // write at once
 	pending []entry // of one instant
-	tap     func(Source, string)
+	mute    bool
+	waiting map[chan struct{}]string // for a text
+	taps    []func(Source, string)
 }
 
 // A Source says whose entry it is.
@@ -55,8 +58,17 @@ func (j *Journal) Add(s Source, format string, args ...any) {
 	text := strings.TrimRight(fmt.Sprintf(format, args...), "\n")
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.tap != nil {
-		j.tap(s, text)
+	if j.mute {
+		return
+	}
+	for _, tap := range j.taps {
+		tap(s, text)
+	}
+	for c, want := range j.waiting {
+		if s != Done && strings.Contains(text, want) {
+			close(c)
+			delete(j.waiting, c)
+		}
 	}
 	e := entry{time.Since(j.start), s, text}
 	if len(j.pending) > 0 && j.pending[0].at != e.at {
@@ -66,6 +78,42 @@ func (j *Journal) Add(s Source, format string, args ...any) {
 	if j.live {
 		j.flush()
 	}
+}
+
+// Tap calls f with every entry that is added. f must not add one.
+func (j *Journal) Tap(f func(Source, string)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.taps = append(j.taps, f)
+}
+
+// Await waits until an entry with the text is added, or returns an error after
+// a time.
+func (j *Journal) Await(ctx context.Context, d time.Duration, text string) error {
+	c := make(chan struct{})
+	j.mu.Lock()
+	if j.waiting == nil {
+		j.waiting = make(map[chan struct{}]string)
+	}
+	j.waiting[c] = text
+	j.mu.Unlock()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-c:
+		return nil
+	case <-t.C:
+		return fmt.Errorf("%q was not seen within %v", text, d)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Mute ends the story: what follows is not written.
+func (j *Journal) Mute() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.mute = true
 }
 
 // Flush writes what is still held back.

@@ -34,9 +34,10 @@ type Place interface {
 // A Network is a network of channels. Everything that waits in it waits
 // durably, so it may be used inside testing/synctest, and outside too.
 //
-// Every flow (a pair of addresses with ports, in one direction) has a constant
-// delay: Delay of the network, what its two hosts add, and a few microseconds
-// of its own. A flow keeps its order.
+// Every flow (from one address to another, with the ports of services but not
+// those drawn by chance) has a constant delay: Delay of the network, what its
+// two hosts add, and up to four microseconds of its own. A flow keeps its
+// order, and no two things in it arrive at one instant.
 type Network struct {
 	// Delay is how long every datagram travels. Set before use.
 	Delay time.Duration
@@ -82,7 +83,7 @@ func (n *Network) Host(addr string) *Host {
 		sockets:  make(map[uint16]*packetConn),
 		ports:    make(map[uint16]*listener),
 		streams:  make(map[*stream]struct{}),
-		nextPort: 40000,
+		nextPort: firstFree,
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -113,6 +114,13 @@ func (h *Host) LinkDown(down bool) {
 	h.linkDown = down
 }
 
+// up tells whether the host's cable is plugged in.
+func (h *Host) up() bool {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	return !h.linkDown
+}
+
 // Slow adds a delay to everything to and from the host.
 func (h *Host) Slow(d time.Duration) {
 	h.net.mu.Lock()
@@ -127,23 +135,35 @@ func (h *Host) Lose(part float64) {
 	h.loss = part
 }
 
-// A flowKey names one direction between two sockets.
+// A flowKey names one direction between two hosts and their services.
 type flowKey struct {
 	tcp      bool
 	from, to netip.AddrPort
 }
 
+// firstFree is the first of the ports that are given to whoever asks for any.
+// Which one it is depends on who asked first, so no delay may depend on it.
+const firstFree = 40000
+
+func service(a netip.AddrPort) netip.AddrPort {
+	if a.Port() >= firstFree {
+		return netip.AddrPortFrom(a.Addr(), 0)
+	}
+	return a
+}
+
 // A flow delivers in order, each thing at its own instant.
 type flow struct {
-	own  time.Duration // a few microseconds, constant
+	own  time.Duration // up to 4 µs, constant
 	last time.Time     // when the latest was or will be delivered
 }
 
 // delayOf is when something sent now on the flow arrives. Called with mu held.
 func (n *Network) delayOf(k flowKey) time.Duration {
+	k.from, k.to = service(k.from), service(k.to)
 	f := n.flows[k]
 	if f == nil {
-		f = &flow{own: time.Duration(hashFlow(k)%997) * time.Microsecond / 4}
+		f = &flow{own: time.Duration(hashFlow(k) % 4093)}
 		n.flows[k] = f
 	}
 	d := n.Delay + f.own
@@ -155,7 +175,7 @@ func (n *Network) delayOf(k flowKey) time.Duration {
 	now := time.Now()
 	at := now.Add(d)
 	if !at.After(f.last) {
-		at = f.last.Add(time.Microsecond)
+		at = f.last.Add(100 * time.Nanosecond)
 	}
 	f.last = at
 	return at.Sub(now)
@@ -188,8 +208,8 @@ func (h *Host) freePort() uint16 {
 	for {
 		p := h.nextPort
 		h.nextPort++
-		if h.nextPort < 40000 {
-			h.nextPort = 40000
+		if h.nextPort < firstFree {
+			h.nextPort = firstFree
 		}
 		if h.sockets[p] == nil && h.ports[p] == nil {
 			return p

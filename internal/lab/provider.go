@@ -217,8 +217,11 @@ func (v *Provider) register(p *Proxy, tx *serverTx) {
 	default:
 		v.counts.Registrations++
 		v.bindings[user] = &binding{proxy: p, hop: tx.hop, contact: contact.Address, until: time.Now().Add(expires)}
-		if was == nil || was.proxy != p {
+		switch {
+		case was == nil || was.proxy != p:
 			v.tell("%s registers %s by %s for %v", p.Name, user, tx.hop.name, expires)
+		case was.hop.conn != tx.hop.conn:
+			v.tell("%s registers %s again, by another connection", p.Name, user)
 		}
 		c := sipmsg.HeaderClone(contact).(*sipmsg.ContactHeader)
 		c.Params.Remove("expires")
