@@ -8,11 +8,15 @@ import (
 )
 
 // Sine returns a tone of -10 dBm0.
-func Sine(hz float64, d time.Duration) []int16 {
+func Sine(hz int, d time.Duration) []int16 {
 	peak := 32767 * math.Pow(10, (-10-3.14)/20)
 	s := make([]int16, d*hal.SampleRate/time.Second)
 	for i := range s {
-		s[i] = int16(math.Round(peak * math.Sin(2*math.Pi*hz*float64(i)/hal.SampleRate)))
+		if i >= hal.SampleRate { // a whole number of hertz: each second is the same
+			s[i] = s[i-hal.SampleRate]
+			continue
+		}
+		s[i] = int16(math.Round(peak * math.Sin(2*math.Pi*float64(hz*i)/hal.SampleRate)))
 	}
 	return s
 }
@@ -22,11 +26,11 @@ func Sine(hz float64, d time.Duration) []int16 {
 const window = 3 * hal.FrameSamples
 
 // Heard returns for how long a tone is by far the most of what sounds.
-func Heard(sound []int16, hz float64) time.Duration {
+func Heard(sound []int16, hz int) time.Duration {
 	frames := 0
 	for at := 0; at+window <= len(sound); at += hal.FrameSamples {
 		w := sound[at : at+window]
-		if all := energy(w); all > 0 && tone(w, hz)/all > 0.8 {
+		if all := energy(w); all > 0 && tone(w, float64(hz))/all > 0.8 {
 			frames++
 		}
 	}
@@ -82,11 +86,10 @@ func energy(w []int16) (sum float64) {
 }
 
 func tone(w []int16, hz float64) float64 {
-	var re, im float64
-	for i, v := range w {
-		sin, cos := math.Sincos(2 * math.Pi * hz * float64(i) / hal.SampleRate)
-		re += float64(v) * cos
-		im += float64(v) * sin
+	c := 2 * math.Cos(2*math.Pi*hz/hal.SampleRate)
+	var s1, s2 float64 // Goertzel
+	for _, v := range w {
+		s1, s2 = float64(v)+c*s1-s2, s1
 	}
-	return 2 * (re*re + im*im) / float64(len(w))
+	return 2 * (s1*s1 + s2*s2 - c*s1*s2) / float64(len(w))
 }
