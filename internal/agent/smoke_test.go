@@ -30,17 +30,21 @@ type bed struct {
 }
 
 type lamp struct {
-	name string
-	mu   sync.Mutex
-	seen []string
+	name  string
+	stuck time.Duration // how long showing solid takes
+	mu    sync.Mutex
+	seen  []string
 }
 
 func (l *lamp) Name() string { return l.name }
 func (l *lamp) Close() error { return nil }
 func (l *lamp) Show(p hal.Pattern) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.seen = append(l.seen, p.Name)
+	l.mu.Unlock()
+	if p.Name == "solid" {
+		time.Sleep(l.stuck)
+	}
 	return nil
 }
 
@@ -69,10 +73,10 @@ func (l *lines) has(what string) bool {
 
 // newBed starts an agent with so many ports on one line and waits until it is
 // registered.
-func newBed(t *testing.T, ports int) *bed {
+func newBed(t *testing.T, ports int, change ...func(*Config)) *bed {
 	t.Helper()
 	b := &bed{t: t, peer: newPeer(t), log: &lines{}}
-	b.text = fmt.Sprintf("country = \"us\"\nstate_dir = %q\n[[line]]\nuser = \"100\"\npassword = \"x\"\ndomain = \"example.net\"\noutbound_proxy = [%q]\n",
+	b.text = fmt.Sprintf("country = \"us\"\nstate_dir = %q\n[[line]]\nuser = \"100\"\npassword = \"x\"\ndomain = \"example.net\"\noutbound_proxy = [%q]\nkeepalive = \"1s\"\n",
 		t.TempDir(), b.peer.addr()) + strings.Repeat("[[port]]\n", ports)
 	c := Config{Config: parse(t, b.text), Logger: slog.New(slog.NewTextHandler(b.log, nil)), Version: "test"}
 	for i := range ports {
@@ -84,6 +88,9 @@ func newBed(t *testing.T, ports int) *bed {
 		l := &lamp{name: role}
 		b.lamps = append(b.lamps, l)
 		c.Lamps = append(c.Lamps, board.Lamp{Role: role, Lamp: l})
+	}
+	for _, do := range change {
+		do(&c)
 	}
 	a, err := New(c)
 	if err != nil {
@@ -179,6 +186,7 @@ func loud(samples []int16) bool {
 }
 
 func TestCallOut(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 1)
 	hand := b.ports[0]
 
@@ -246,6 +254,7 @@ func TestCallOut(t *testing.T) {
 }
 
 func TestCallIn(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 2)
 	ringing := func(p *sim.Port, want bool) {
 		t.Helper()
@@ -303,6 +312,7 @@ func TestCallIn(t *testing.T) {
 
 // What did not change goes on untouched; a line that changed finishes its call.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 1)
 	hand := b.ports[0]
 	b.answers(200)
@@ -343,6 +353,7 @@ func TestReload(t *testing.T) {
 
 // A clean stop hangs up and unregisters, and takes no longer than it may.
 func TestStop(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 1)
 	b.answers(200)
 	b.ports[0].Lift()
@@ -365,4 +376,84 @@ func TestStop(t *testing.T) {
 		t.Error("a stopped agent takes a configuration")
 	}
 	_ = b.agent.Snapshot() // and still has its last word
+}
+
+// An operator who is held up is noticed, and status does not wait for him.
+func TestStuck(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 1, func(c *Config) {
+		c.Lamps = append(c.Lamps, board.Lamp{Role: "voip", Lamp: &lamp{name: "bad", stuck: 3 * time.Second}})
+	})
+	b.until("the lamp is found out", func() bool { return b.log.has("the operator took 3") })
+	if !b.log.has("agent.lineNews") {
+		t.Error("what held the operator up is not said")
+	}
+}
+
+// A port that goes away takes its call with it, and is what is wrong.
+func TestBroken(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2)
+	b.peer.request("INVITE", "in1", 1, "", b.peer.sdp())
+	b.arrives("SIP/2.0 180")
+	b.state(1, "ringing")
+	b.ports[0].Close()
+	b.until("the port is broken", func() bool { return b.agent.Snapshot().Ports[0].Fault != "" })
+	if s := b.agent.Snapshot(); s.Kind != status.Hardware || !strings.HasPrefix(s.Problem, "port 1") || s.Ports[1].State != "ringing" {
+		t.Errorf("problem %v %q, ports %+v", s.Kind, s.Problem, s.Ports)
+	}
+	b.ports[1].Close()
+	b.arrives("SIP/2.0 4")
+	b.until("nobody rings", func() bool { return b.agent.Snapshot().Ports[1].State == "idle" })
+	if got := b.lamps[0].shown(); got != "solid triple" {
+		t.Errorf("power lamp: %s", got)
+	}
+}
+
+// When nobody answers, that is the problem, said once; and when somebody does,
+// all is well again.
+func TestNobodyAnswers(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 1)
+	b.peer.mu.Lock()
+	b.peer.silent = true
+	b.peer.mu.Unlock()
+	b.until("the line has failed", func() bool { return b.agent.Snapshot().Kind == status.Proxy })
+	if s := b.agent.Snapshot(); s.Lines[0].State != status.Failed || !strings.Contains(s.Problem, "no proxy answers") || s.Hint == "" {
+		t.Errorf("line %+v, problem %q, hint %q", s.Lines[0], s.Problem, s.Hint)
+	}
+	b.peer.mu.Lock()
+	b.peer.silent = false
+	b.peer.mu.Unlock()
+	b.until("the line is back", func() bool { return b.agent.Snapshot().Lines[0].State == status.Registered })
+	if s := b.agent.Snapshot(); s.Problem != "" || !b.log.has("all is well again") {
+		t.Errorf("problem %q", s.Problem)
+	}
+	if got := b.lamps[1].shown(); !strings.HasPrefix(got, "slow solid") || !strings.HasSuffix(got, "triple solid") && !strings.HasSuffix(got, "slow solid") {
+		t.Errorf("voip lamp: %s", got)
+	}
+}
+
+// A name that cannot be resolved is the problem, not the proxy it would lead to.
+func TestNoNames(t *testing.T) {
+	t.Parallel()
+	nobody := newPeer(t)
+	nobody.conn.Close() // a name server that is not there
+	c := parse(t, fmt.Sprintf("state_dir = \"\"\n[dns]\nservers = [%q]\n%s", nobody.addr(), strings.Replace(lineTable, "192.0.2.7", "proxy.example.net", 1)))
+	a, err := New(Config{Config: c, Ports: sockets("1"), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	b := &bed{t: t, agent: a}
+	b.until("names are the problem", func() bool { return a.Snapshot().Kind == status.DNS })
+	if s := a.Snapshot(); s.Lines[0].State == status.Registered || !strings.HasPrefix(s.Problem, "line 1: the proxy's name cannot be resolved") {
+		t.Errorf("line %+v, problem %q", s.Lines[0], s.Problem)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
