@@ -94,6 +94,8 @@ type Port struct {
 // maxFile bounds a file; the reference is a tenth of it.
 const maxFile = 64 << 10
 
+const usualControl = "/run/ata-agent.sock"
+
 // Load reads and checks a file. Its error is of type Mistakes, or an
 // *fs.PathError when there is nothing to read.
 func Load(path string) (*Config, error) {
@@ -116,6 +118,28 @@ func Load(path string) (*Config, error) {
 		c.Warnings = append(c.Warnings, Mistake{File: path, Found: "every user of this machine can read the password in it", Want: "want mode 600: chmod 600 " + path})
 	}
 	return c, nil
+}
+
+// ControlPath returns the control socket that a file names, or the usual one,
+// whatever else is wrong in it: a running agent must be reachable while its file
+// is being changed.
+func ControlPath(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile))
+	if err != nil {
+		return "", err
+	}
+	root, _ := grow(path, data)
+	r := reader{file: path, c: &Config{places: map[string]place{}}}
+	r.top(root)
+	if r.c.Control == "" {
+		return usualControl, nil
+	}
+	return r.c.Control, nil
 }
 
 // Parse checks data; name stands for the file in mistakes. Its error is of

@@ -279,6 +279,24 @@ func TestLoadWithoutFile(t *testing.T) {
 	}
 }
 
+func TestControlPathOfAFileInTheMaking(t *testing.T) {
+	f := filepath.Join(t.TempDir(), "f")
+	for _, row := range []struct{ text, want string }{
+		{"control = \"/x/y\"\nboard = sim\n[[lin\n", "/x/y"},
+		{"board = sim\ncontrol = \"/x/y\"\n", "/x/y"},
+		{"control = 5\n", "/run/ata-agent.sock"},
+		{"", "/run/ata-agent.sock"},
+	} {
+		os.WriteFile(f, []byte(row.text), 0o600)
+		if got, err := ControlPath(f); got != row.want || err != nil {
+			t.Errorf("%q: got %q %v", row.text, got, err)
+		}
+	}
+	if _, err := ControlPath(f + ".none"); !os.IsNotExist(err) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // Those who know more than this package blame a key by its place.
 func TestMistakeOfOthers(t *testing.T) {
 	c, err := Parse("f", []byte("country = \"us\"\n"+Smallest))

@@ -55,7 +55,7 @@ var schema = []table{
 			doc: "Directory for what must outlive a restart: the last good proxy addresses and\nthe device's identity. A few kilobytes, rarely written.",
 		}, {
 			name: "control", into: func(c *Config, _ int) any { return &c.Control },
-			def: `"/run/ata-agent.sock"`, check: socketPath,
+			def: strconv.Quote(usualControl), check: socketPath,
 			doc: "Socket through which \"ata-agent status\" and its like reach the running agent.",
 		}},
 	},

@@ -95,7 +95,7 @@ const (
 	maxDigits  = 64
 	maxLine    = 2 << 20               // bytes of a request: maxPlay in base64, and room
 	askTime    = 10 * time.Second      // for a client to send its line or take its answer
-	lookTime   = 10 * time.Millisecond // between looks at what Wait waits for
+	lookTime   = 20 * time.Millisecond // between looks at what Wait waits for
 )
 
 // What Wait can wait for: states of the phone, of its hook and of its line.
