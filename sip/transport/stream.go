@@ -124,6 +124,9 @@ func (s *stream) open(ctx context.Context, to outbound.Target) {
 		t.forget(s)
 	}
 	close(s.opened)
+	if s.err == nil && t.ctx.Err() != nil {
+		s.end(net.ErrClosed) // Close came meanwhile and may not have seen it
+	}
 }
 
 // connect dials and, for TLS, shakes hands.

@@ -181,7 +181,13 @@ func (t *Transport) Close() error {
 	streams := slices.Collect(maps.Values(t.streams))
 	t.mu.Unlock()
 	for _, s := range streams {
-		s.end(net.ErrClosed)
+		select {
+		case <-s.opened:
+			if s.err == nil {
+				s.end(net.ErrClosed)
+			}
+		default: // open ends it
+		}
 	}
 	err := t.socket.Close()
 	t.readers.Wait()
