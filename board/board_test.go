@@ -216,15 +216,15 @@ func TestLoadARouter(t *testing.T) {
 			t.Errorf("%s: green %s, red %s", tt.pattern.Name, green, red)
 		}
 	}
-	for _, l := range b.Lamps {
-		if err := l.Show(hal.Pattern(status.Solid)); err != nil {
+	for i, p := range []status.Pattern{status.Solid, status.Triple, status.Solid} {
+		if err := b.Lamps[i].Show(hal.Pattern(p)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for led, want := range map[string]string{"green:power": "1", "red:power": "0", "green:info": "0", "green:telefon": "0", "green:dsl": "0"} {
+	for led, want := range map[string]string{"green:power": "1", "red:power": "0", "green:info": "0", "red:info": "0", "green:telefon": "0", "green:dsl": "0"} {
 		if got := brightness(t, root, led); got != want {
 			t.Errorf("after Close %s is %s, want %s", led, got, want)
 		}

@@ -46,11 +46,15 @@ func TestSteps(t *testing.T) {
 func TestADayDoesNotDrift(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
-		l := blink.New("x", func(bool) error { n++; return nil })
+		l := blink.New("x", func(bool) error {
+			n++
+			time.Sleep(time.Millisecond) // a switch takes its time
+			return nil
+		})
 		if err := l.Show(slow); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(24*time.Hour + time.Millisecond)
+		time.Sleep(24*time.Hour + 100*time.Millisecond)
 		l.Close()
 		if want := 2*24*3600 + 2; n != want {
 			t.Errorf("thrown %d times, want %d", n, want)

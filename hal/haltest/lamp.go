@@ -59,7 +59,7 @@ var lampLaws = []struct {
 		}
 	}},
 	{"blinks in each rhythm", func(t *testing.T, r LampRig) {
-		for _, p := range []hal.Pattern{slow, flash, odd, dark, flash, solid, slow} {
+		for _, p := range []hal.Pattern{slow, flash, odd, slow, dark, flash, solid, flash, slow} {
 			r.watch(t, p, 5*time.Second)
 		}
 	}},

@@ -105,7 +105,7 @@ func TestDecoder(t *testing.T) {
 		{"pulses 250 ms apart are two", clean, []int{1000, 60, 250, 60, 1000}, "0 off-hook, 1310 digit 1, 1620 digit 1"},
 		{"twenty a second", clean, []int{1000, 33, 17, 33, 17, 33, 1000}, "0 off-hook, 1383 digit 3"},
 		{"eight a second", clean, []int{1000, 77, 48, 77, 48, 77, 1000}, "0 off-hook, 1577 digit 3"},
-		{"put down within a digit", clean, []int{1000, 60, 40, 60, 40, 2000}, "0 off-hook, 2100 on-hook"},
+		{"put down within a digit", clean, []int{1000, 60, 40, 60, 40, 2000, 1000}, "0 off-hook, 2100 on-hook, 3200 off-hook"},
 		{"flashed within a digit", clean, []int{1000, 60, 40, 60, 100, 300, 1000}, "0 off-hook, 1560 digit 2, 1560 flash"},
 		{"Swedish: one pulse is 0", swedish, dial([]int{1000}, 1), "0 off-hook, 1310 digit 0"},
 		{"Swedish: ten are 9", swedish, dial([]int{1000}, 10), "0 off-hook, 2210 digit 9"},

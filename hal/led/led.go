@@ -123,7 +123,7 @@ func (l *Lamp) Show(p hal.Pattern) error {
 		l.shown, l.by = p, kernel
 		return nil
 	}
-	if l.by != ourselves && l.has("none") {
+	if l.has("none") {
 		if err := l.write("trigger", "none"); err != nil {
 			return fmt.Errorf("lamp %s: %w", l.name, err)
 		}

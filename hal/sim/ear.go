@@ -23,7 +23,7 @@ func (p *Port) listen(hear func(at int64, f *hal.Frame)) (stop func()) {
 	e := &ear{hear}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	ears := append(slices.Clip(*p.ears.Load()), e)
+	ears := append(*p.ears.Load(), e)
 	p.ears.Store(&ears)
 	return func() {
 		p.mu.Lock()

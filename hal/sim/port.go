@@ -169,7 +169,7 @@ func (p *Port) expire() {
 func (p *Port) tell(events []hal.Event) {
 	for _, e := range events {
 		if e.Kind == hal.OffHook {
-			p.next, p.play = p.frame(), p.frame()
+			p.next = p.frame() // what was before is not spoken
 			select {
 			case p.wake <- struct{}{}:
 			default:

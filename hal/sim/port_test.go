@@ -116,6 +116,25 @@ func TestFramesEndOnAGridOfTenMilliseconds(t *testing.T) {
 	})
 }
 
+func TestNothingIsSpokenFromBeforeLifting(t *testing.T) {
+	virtual(t, sim.Options{}, func(t *testing.T, p *sim.Port) {
+		for range 2 {
+			time.Sleep(time.Hour + 3*ms)
+			p.Lift()
+			var f hal.Frame
+			for _, want := range []time.Duration{7 * ms, 10 * ms, 10 * ms} {
+				before := time.Now()
+				_ = p.Read(&f)
+				if took := time.Since(before); took != want {
+					t.Errorf("a frame after %v, want %v", took, want)
+				}
+			}
+			p.HangUp()
+			time.Sleep(10*time.Second - 30*ms) // back to 7 ms before a frame's end
+		}
+	})
+}
+
 func TestALateReaderGetsAQuarterOfASecond(t *testing.T) {
 	virtual(t, sim.Options{}, func(t *testing.T, p *sim.Port) {
 		p.Lift()
@@ -441,6 +460,41 @@ func TestHangingUpInAFlash(t *testing.T) {
 	})
 }
 
+// TestHangingUpAsAFlashEnds puts the receiver down in the very instant in which
+// the flash closes the loop: whoever comes first, the receiver is down.
+func TestHangingUpAsAFlashEnds(t *testing.T) {
+	for range 50 {
+		virtual(t, sim.Options{}, func(t *testing.T, p *sim.Port) {
+			p.Lift()
+			time.AfterFunc(200*ms, p.HangUp)
+			p.Flash()
+			time.Sleep(3 * time.Second)
+			if p.OffHook() {
+				t.Fatal("the flash has lifted the receiver")
+			}
+		})
+	}
+}
+
+func TestTheEarHearsNothingWhileTheLoopIsOpen(t *testing.T) {
+	virtual(t, sim.Options{}, func(t *testing.T, p *sim.Port) {
+		p.Lift()
+		time.Sleep(time.Second)
+		p.HangUp() // for half a second it might be a flash
+		stop := make(chan struct{})
+		time.AfterFunc(500*ms, func() { close(stop) })
+		go func() {
+			for range 40 {
+				_ = p.Write(&hal.Frame{1, 2, 3})
+				time.Sleep(10 * ms)
+			}
+		}()
+		if got := p.Record(stop); len(got) != 4000 || slices.Max(got) != 0 {
+			t.Errorf("%d samples, the loudest %d; want 4000 of silence", len(got), slices.Max(got))
+		}
+	})
+}
+
 func TestTheMouthIsSilentInAFlash(t *testing.T) {
 	virtual(t, sim.Options{}, func(t *testing.T, p *sim.Port) {
 		mouth := cord(p)
@@ -448,7 +502,7 @@ func TestTheMouthIsSilentInAFlash(t *testing.T) {
 		go p.Play(haltest.Sine(1000, time.Second))
 		time.Sleep(400 * ms)
 		p.Flash()
-		time.Sleep(time.Second)
+		time.Sleep(time.Second + ms)
 		if got := haltest.Heard(mouth(), 1000); got < 740*ms || got > 800*ms {
 			t.Errorf("a second of tone with a flash of 200 ms in it is heard for %v", got)
 		}

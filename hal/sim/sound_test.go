@@ -2,6 +2,7 @@ package sim
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"github.com/ata-agent/ata-agent/hal"
 )
@@ -22,4 +23,21 @@ func BenchmarkSpeak(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		p.speak(&f, int64(i%99)*hal.FrameSamples)
 	}
+}
+
+// TestNobodyReads presses keys all day into a port without a reader.
+func TestNobodyReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New("1", Options{})
+		defer p.Close()
+		p.Lift()
+		for range 1000 {
+			if err := p.Press("12"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := len(p.sounds); n > 10 {
+			t.Errorf("%d sounds are kept that nobody will hear", n)
+		}
+	})
 }
