@@ -51,6 +51,7 @@ type storming struct {
 
 	healthy  map[*Proxy]time.Time // since when it is well; absent: it is not
 	linkUp   time.Time            // zero: the cable is pulled
+	lost     time.Time            // when the line was last registered, or could not be
 	offHook  time.Time            // zero: the receiver is on its hook
 	onHook   time.Time
 	restless bool      // a law about this receiver was already told
@@ -62,7 +63,7 @@ type storming struct {
 func (s Storm) Run(ctx context.Context, w *World) ([]string, error) {
 	b := &storming{
 		World: w, r: rand.New(rand.NewPCG(s.Seed, 0x73746f726d)), start: time.Now(),
-		healthy: make(map[*Proxy]time.Time), linkUp: time.Now(), onHook: time.Now(),
+		healthy: make(map[*Proxy]time.Time), linkUp: time.Now(), onHook: time.Now(), lost: time.Now(),
 	}
 	for _, p := range w.proxies {
 		b.healthy[p] = time.Now()
@@ -145,11 +146,14 @@ func (b *storming) look() {
 			b.law(lawLamp, "it shows %s while the line is %s", shown, line.State)
 		}
 	}
-	if at, _ := b.Provider.Registered(user); at == "" && !b.linkUp.IsZero() && now.Sub(b.linkUp) > stormBound {
+	if at, _ := b.Provider.Registered(user); at != "" || b.linkUp.IsZero() {
+		b.lost = now
+	}
+	if now.Sub(b.lost) > stormBound {
 		for _, p := range b.proxies {
 			if since, well := b.healthy[p]; well && now.Sub(since) > stormBound {
 				b.law(lawBack, "%s is well since %v, the line is %s: %s", p.Name, since.Sub(b.start), line.State, line.Why)
-				b.healthy[p] = now // tell it once
+				b.lost = now // tell it once
 			}
 		}
 	}
@@ -204,12 +208,11 @@ func (b *storming) try(text string) {
 
 // hurt does something to a proxy.
 func (b *storming) hurt(p *Proxy) error {
-	delete(b.healthy, p)
 	faults := []string{"kill %s", "silence %s", "off %s", "refuse %s 503", "refuse %s 503 REGISTER 20s", "refuse %s 503 INVITE",
 		"refuse %s 408 REGISTER", "refuse %s 500 REGISTER", "challenge %s", "slow %s 700ms", "lose %s 40%%", "reset %s"}
 	text := fmt.Sprintf(faults[b.r.IntN(len(faults))], p.Name)
-	if strings.HasPrefix(text, "reset") {
-		b.healthy[p] = time.Now()
+	if !strings.HasPrefix(text, "reset") { // a proxy whose connections break is well
+		delete(b.healthy, p)
 	}
 	return b.do(text)
 }
@@ -258,6 +261,7 @@ func (b *storming) calm(ctx context.Context) error {
 	b.do("link up")
 	b.home.Lose(0)
 	if b.offHook.IsZero() {
+		b.offHook = time.Now()
 		b.do("lift") // it may ring
 		b.pass(ctx, time.Second)
 	}
@@ -278,6 +282,7 @@ func (b *storming) calm(ctx context.Context) error {
 		b.law(lawEnd, "the line is %s", state)
 	}
 	heardBy := b.heard()
+	b.offHook = time.Now()
 	b.do("lift")
 	b.do("press 5551234")
 	b.pass(ctx, 5*time.Second)

@@ -58,6 +58,8 @@ type World struct {
 	country *country.Country
 	ca      *Authority
 	start   time.Time
+	sipPort uint16
+	dnsPort uint16
 	home    *Host // where the agent is; nil in the real world
 	agent   struct {
 		*agent.Agent
@@ -113,12 +115,21 @@ func (w *World) place(name string) Place {
 	return w.Net.Host(fmt.Sprintf("10.0.0.%d", last))
 }
 
-// ports are those of SIP and DNS: in the real world high ones.
-func (w *World) ports() (sip, dns uint16) {
-	if w.o.Real {
-		return 15060, 15353
+// openDNS starts the name server, and settles which ports the world uses: in
+// the real world high ones that nobody has.
+func (w *World) openDNS() (err error) {
+	place := w.place("dns")
+	w.sipPort, w.dnsPort = 5060, 53
+	if !w.o.Real {
+		w.DNS, err = NewNameServer(place, w.dnsPort)
+		return err
 	}
-	return 5060, 53
+	for w.sipPort, w.dnsPort = 15060, 15353; w.sipPort < 25000; w.sipPort, w.dnsPort = w.sipPort+1000, w.dnsPort+1000 {
+		if w.DNS, err = NewNameServer(place, w.dnsPort); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("no free port for the name server: %w", err)
 }
 
 // NewWorld builds the world. The agent is not started.
@@ -133,8 +144,7 @@ func NewWorld(o Options, j *Journal) (*World, error) {
 	if w.country, err = country.Get(o.Country); err != nil {
 		return nil, err
 	}
-	sip, dns := w.ports()
-	if w.DNS, err = NewNameServer(w.place("dns"), dns); err != nil {
+	if err := w.openDNS(); err != nil {
 		return nil, err
 	}
 	w.Provider = NewProvider(domain, w.place("far"), o.Seed, func(s string) { j.Add(Machine, "%s", s) })
@@ -156,7 +166,7 @@ func NewWorld(o Options, j *Journal) (*World, error) {
 		if name == o.Impostor {
 			certFor = []string{"impostor.invalid"}
 		}
-		p, err := w.Provider.Proxy(name, w.place(name), sip, w.ca, certFor...)
+		p, err := w.Provider.Proxy(name, w.place(name), w.sipPort, w.ca, certFor...)
 		if err != nil {
 			w.Close()
 			return nil, err
@@ -297,12 +307,11 @@ func (w *World) Proxy(name string) (*Proxy, error) {
 // ConfigFile is the agent's configuration for this world.
 func (w *World) ConfigFile() string {
 	var b strings.Builder
-	sip, dns := w.ports()
 	fmt.Fprintf(&b, "board = \"sim\"\ncountry = %q\nstate_dir = %q\ncontrol = %q\n", w.o.Country, w.o.Dir, filepath.Join(w.o.Dir, "sock"))
 	for _, line := range w.o.Top {
 		fmt.Fprintln(&b, line)
 	}
-	fmt.Fprintf(&b, "\n[dns]\nservers = [\"%s\"]\n", netip.AddrPortFrom(w.DNS.place.Addr(), dns))
+	fmt.Fprintf(&b, "\n[dns]\nservers = [\"%s\"]\n", netip.AddrPortFrom(w.DNS.place.Addr(), w.dnsPort))
 	if w.ca != nil {
 		fmt.Fprintf(&b, "\n[tls]\nroots = %q\n", w.rootsFile())
 	}
@@ -310,7 +319,7 @@ func (w *World) ConfigFile() string {
 	for _, o := range w.o.Outbound {
 		o = w.address(o)
 		if w.o.Real && !strings.Contains(o, ":") {
-			port := sip
+			port := w.sipPort
 			if w.o.Transport == "tls" {
 				port++
 			}
