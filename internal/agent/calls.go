@@ -237,6 +237,9 @@ func (c *call) ended(now time.Time, ev sip.Ended) {
 	c.tellPhones(now, phone.Ended, ev.Code)
 	c.hush()
 	how := ev.Reason
+	if ev.Code != 0 {
+		how = fmt.Sprintf("%d %s", ev.Code, ev.Reason)
+	}
 	if !c.since.IsZero() {
 		how = "after " + now.Sub(c.since).Round(time.Second).String() + ": " + how
 	}

@@ -197,7 +197,7 @@ func (e *extension) Flash(leg phone.Leg) {
 // Press sends a digit to the far end that was dialled by pulses.
 func (e *extension) Press(leg phone.Leg, digit byte) {
 	if c := e.a.callOf(e, leg); c != nil && c.stream != nil {
-		_ = digit
+		c.stream.Press(digit)
 	}
 }
 

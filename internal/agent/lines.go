@@ -30,6 +30,7 @@ type line struct {
 	via      outbound.Target            // that took the last registration
 	failed   map[outbound.Target]string // what was said of each address since then
 	wrong    status.Trouble             // what keeps it from working, until it is registered
+	since    time.Time                  // of wrong
 	fault    string                     // why it does not run, if it does not
 }
 
@@ -102,7 +103,7 @@ func (a *Agent) routeTo(c config.Line, s *setup) (*route, error) {
 	if err != nil {
 		return nil, err
 	}
-	rc := outbound.RouteConfig{Resolver: s.names, Keep: s.longest(key), Random: a.cfg.Random, Logger: a.log}
+	rc := outbound.RouteConfig{Resolver: s.names, Keep: s.longest(key), Random: a.cfg.Random, Logger: slog.New(softly{a.log.Handler()})}
 	for _, text := range c.OutboundProxy {
 		p, err := outbound.ParseProxy(text, transport)
 		if err != nil {
@@ -192,15 +193,17 @@ func (a *Agent) news(now time.Time, l *line, news sip.Event) {
 	case sip.Registering:
 		a.log.Debug(fmt.Sprintf("line %s: registers via %s", l.cfg.Name, ev.Via))
 	case sip.Registered:
+		how := fmt.Sprintf("line %s registered via %s", l.cfg.Name, ev.Via)
 		if !l.via.IsZero() && l.via != ev.Via {
 			a.count.Switches++
+			how += fmt.Sprintf(" instead of %s", l.via)
 		}
 		l.via = ev.Via
 		l.wrong = status.Trouble{}
 		clear(l.failed)
-		a.log.Info(fmt.Sprintf("line %s registered via %s", l.cfg.Name, ev.Via))
+		a.log.Info(how)
 	case sip.Failed:
-		a.lineFailed(l, ev)
+		a.lineFailed(now, l, ev)
 	case sip.MessageWaiting:
 		if l.messages != ev.Waiting {
 			l.messages = ev.Waiting
@@ -238,8 +241,10 @@ func (a *Agent) news(now time.Time, l *line, news sip.Event) {
 
 // lineFailed says what is new: the same words about the same address are said
 // once until the line is registered again.
-func (a *Agent) lineFailed(l *line, ev sip.Failed) {
-	l.wrong = a.outOfService(l)
+func (a *Agent) lineFailed(now time.Time, l *line, ev sip.Failed) {
+	if t := outOfService(l); t.Kind != status.None {
+		l.blame(now, t)
+	}
 	what := ev.Err.Error()
 	if l.failed[ev.Via] == what {
 		return
@@ -252,8 +257,34 @@ func (a *Agent) lineFailed(l *line, ev sip.Failed) {
 	a.log.Warn(fmt.Sprintf("line %s: register via %s: %s", l.cfg.Name, ev.Via, what))
 }
 
-// softly passes on as debugging what lines log themselves: what matters of it
-// comes as events, and is said here in one voice.
+// outOfService says what keeps a line from working that has just failed at an
+// address. While there is another to try nothing is wrong yet.
+func outOfService(l *line) status.Trouble {
+	s := l.sip.Status()
+	t := status.Trouble{Who: "line " + l.cfg.Name, What: s.Err}
+	switch {
+	case s.Problem == sip.NetworkProblem:
+		t.Kind = status.Address
+	case s.State != string(status.Failed):
+		return status.Trouble{}
+	case s.Problem == sip.AccountProblem:
+		t.Kind = status.Account
+	default:
+		t.Kind = status.Proxy
+	}
+	return t
+}
+
+// blame remembers what is wrong and since when something was.
+func (l *line) blame(now time.Time, t status.Trouble) {
+	if l.wrong.Kind == status.None {
+		l.since = now
+	}
+	l.wrong = t
+}
+
+// softly passes on as debugging what lines and routes log themselves: what
+// matters of it is told or looked up, and said here in one voice.
 type softly struct{ slog.Handler }
 
 func (h softly) Enabled(ctx context.Context, _ slog.Level) bool {

@@ -15,15 +15,16 @@ type peer struct {
 	conn  net.PacketConn
 	sound net.PacketConn // RTP of the far end
 
-	mu      sync.Mutex
-	contact string   // what registered
-	from    net.Addr // and from where
-	heard   int      // RTP packets
-	methods []string // of all requests, in order
-	answer  int      // final status for an INVITE; 0 lets it ring
-	invite  message  // the last one
-	silent  bool     // nothing is answered
-	arrived chan message
+	mu       sync.Mutex
+	contact  string   // what registered
+	from     net.Addr // and from where
+	heard    int      // RTP packets
+	methods  []string // of all requests, in order
+	answer   int      // final status for an INVITE; 0 lets it ring
+	invite   message  // the last one
+	register message  // likewise
+	silent   bool     // nothing is answered
+	arrived  chan message
 }
 
 // A message is a request or response taken apart.
@@ -118,6 +119,7 @@ func (p *peer) message(m message, from net.Addr) {
 	p.methods = append(p.methods, method)
 	switch method {
 	case "REGISTER":
+		p.register = m
 		_, after, _ := strings.Cut(m.get("contact"), "<")
 		p.contact, _, _ = strings.Cut(after, ">")
 		p.from = from

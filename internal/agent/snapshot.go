@@ -7,7 +7,6 @@ import (
 
 	"github.com/ata-agent/ata-agent/hal"
 	"github.com/ata-agent/ata-agent/internal/status"
-	"github.com/ata-agent/ata-agent/sip"
 )
 
 // publish looks at everything, replaces the snapshot, and shows what changed:
@@ -30,7 +29,7 @@ func (a *Agent) publish(now time.Time) {
 		if l == nil {
 			continue // gone between the operator's goodbye and its own
 		}
-		shown, trouble, names := a.lookAt(l)
+		shown, trouble, names := a.lookAt(now, l)
 		s.Lines = append(s.Lines, shown)
 		if trouble.Kind != status.None {
 			fatal = append(fatal, trouble)
@@ -51,6 +50,7 @@ func (a *Agent) publish(now time.Time) {
 	if first.Kind == status.None {
 		first = status.First(mild)
 	}
+	first = a.wayOut(first)
 	s.Kind, s.Problem, s.Hint = first.Kind, first.Sentence(), first.Hint()
 	if first.Kind != a.trouble.Kind || first.Who != a.trouble.Who {
 		a.sayTrouble(first)
@@ -100,8 +100,8 @@ func (e *extension) look() status.Port {
 }
 
 // lookAt is the line as status shows it, what keeps it from working, and what
-// is wrong with the names of its proxies.
-func (a *Agent) lookAt(l *line) (shown status.Line, trouble, names status.Trouble) {
+// is wrong with the names of its proxies, which need not keep it from working.
+func (a *Agent) lookAt(now time.Time, l *line) (shown status.Line, trouble, names status.Trouble) {
 	s, r := l.sip.Status(), l.route.Status()
 	who := "line " + l.cfg.Name
 	shown = status.Line{
@@ -139,44 +139,52 @@ func (a *Agent) lookAt(l *line) (shown status.Line, trouble, names status.Troubl
 		names = status.Trouble{Kind: status.DNS, Who: who, What: r.DNS}
 	}
 
-	trouble = l.wrong
-	switch {
-	case l.fault != "":
+	if l.fault != "" {
 		shown.State, shown.Why = status.Failed, l.fault
-		trouble = status.Trouble{Kind: status.Address, Who: who, What: l.fault}
-	case trouble.Kind == status.Account:
-		names = status.Trouble{} // a proxy was found and has answered: its name is no reason
-	case trouble.Kind == status.None && len(r.Ring) == 0:
-		trouble, names = names, status.Trouble{}
+		return shown, status.Trouble{Kind: status.Address, Who: who, What: l.fault}, names
 	}
-	return shown, trouble, names
+	if shown.State == status.Registered {
+		return shown, trouble, names
+	}
+	if names.Kind != status.None && l.wrong.Kind == status.None && len(r.Ring) == 0 {
+		l.blame(now, names)
+	}
+	switch l.wrong.Kind {
+	case status.None, status.DNS: // it still hopes to register
+	case status.Account: // a proxy was found and has answered: its name is no reason
+		names = status.Trouble{}
+		fallthrough
+	default: // failed until it is registered again, however often it tries
+		shown.State, shown.Since, shown.Why = status.Failed, l.since, l.wrong.What
+	}
+	return shown, l.wrong, names
 }
 
-// outOfService says what keeps a line from working, when it has failed at Via.
-// While there is another address to try nothing is wrong yet.
-func (a *Agent) outOfService(l *line) status.Trouble {
-	s := l.sip.Status()
-	who := "line " + l.cfg.Name
-	switch {
-	case s.Problem == sip.NetworkProblem:
-		return a.wayOut(s.Err)
-	case s.State != string(status.Failed):
-		return l.wrong
-	case s.Problem == sip.AccountProblem:
-		return status.Trouble{Kind: status.Account, Who: who, What: s.Err}
+// wayOut looks at our own side when something farther away seems wrong. A
+// proxy or name server on this machine needs no way out.
+func (a *Agent) wayOut(t status.Trouble) status.Trouble {
+	switch t.Kind {
+	case status.Address, status.DNS, status.Proxy:
+	default:
+		return t
 	}
-	return status.Trouble{Kind: status.Proxy, Who: who, What: s.Err}
-}
-
-// wayOut says which part of our own side is missing when nothing can be sent.
-func (a *Agent) wayOut(why string) status.Trouble {
+	for _, s := range a.setup.config.DNS.Servers {
+		if s.Addr().IsLoopback() {
+			return t
+		}
+	}
+	for _, r := range a.routes {
+		if via, ok := r.Current(); ok && via.Addr.Addr().IsLoopback() {
+			return t
+		}
+	}
 	switch up, addressed := a.cfg.Links(); {
 	case !up:
 		return status.Trouble{Kind: status.Link}
 	case !addressed:
 		return status.Trouble{Kind: status.Address, What: "no interface has an address"}
 	}
-	return status.Trouble{Kind: status.Address, What: why}
+	return t
 }
 
 func orUnknown(s string) string {
