@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -167,10 +166,15 @@ func (c *Config) Mistake(key, found, want string) Mistake {
 	if n := strings.LastIndexByte(key, '.'); !ok && n > 0 {
 		at = c.places[key[:n]]
 	}
-	return Mistake{c.File, at.line, at.column, indices.ReplaceAllString(key, ""), found, want}
+	return Mistake{c.File, at.line, at.column, withoutIndex(key), found, want}
 }
 
-var indices = regexp.MustCompile(`\[\d+\]`)
+// withoutIndex makes "line.user" of "line[0].user".
+func withoutIndex(key string) string {
+	table, rest, _ := strings.Cut(key, "[")
+	_, rest, _ = strings.Cut(rest, "]")
+	return table + rest
+}
 
 func (c *Config) holdsSecret() bool {
 	return slices.ContainsFunc(c.Lines, func(l Line) bool { return l.Password != Secret{} })

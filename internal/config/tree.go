@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -105,8 +104,24 @@ func grow(file string, data []byte) (*value, Mistakes) {
 	return g.root, g.mistakes
 }
 
-// fresh matches a line that begins something new.
-var fresh = regexp.MustCompile(`^[ \t]*(\[\[?[ \t]*[A-Za-z_"]|[A-Za-z0-9_-]+[ \t]*=)`)
+// fresh reports whether a line begins something new: a header, or key =.
+func fresh(line []byte) bool {
+	line = bytes.TrimLeft(line, " \t")
+	if rest := bytes.TrimLeft(line, "["); len(rest) < len(line) {
+		rest = bytes.TrimLeft(rest, " \t")
+		return len(rest) > 0 && bare(rest[0])
+	}
+	n := 0
+	for n < len(line) && bare(line[n]) {
+		n++
+	}
+	return n > 0 && bytes.HasPrefix(bytes.TrimLeft(line[n:], " \t"), []byte("="))
+}
+
+// bare reports whether a key may have c without quotes.
+func bare(c byte) bool {
+	return 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-'
+}
 
 // syntax notes an error of the parser and moves base behind it.
 func (g *grower) syntax(err error) {
@@ -125,20 +140,20 @@ func (g *grower) syntax(err error) {
 	case strings.Contains(err.Error(), "multiline"):
 		p = g.open(from, `"""`, "'''")
 		g.wrong(p, "", "three quotes are not closed", "want three at the end as well")
-	case fresh.Match(text) && len(bytes.TrimSpace(g.data[start:at])) == 0 && start > from:
+	case fresh(text) && len(bytes.TrimSpace(g.data[start:at])) == 0 && start > from:
 		g.wrong(g.open(from, "[", "{"), "", "a list is not closed", fmt.Sprintf("want a ] before line %d", p.line))
 		g.base = start
 		return
 	default:
 		found, want := explain(err.Error(), string(bytes.TrimSpace(text)))
 		g.wrong(p, "", found, want)
-		if bytes.HasPrefix(bytes.TrimLeft(text, " \t"), []byte("[")) && fresh.Match(text) {
+		if bytes.HasPrefix(bytes.TrimLeft(text, " \t"), []byte("[")) && fresh(text) {
 			g.here = newTable(p)
 			g.here.broken = true
 		}
 	}
 	for n := p.line + 1; n <= len(g.starts); n++ {
-		if fresh.Match(g.text(n)) {
+		if fresh(g.text(n)) {
 			g.base = g.starts[n-1]
 			return
 		}
