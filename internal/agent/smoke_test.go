@@ -426,7 +426,7 @@ func TestNobodyAnswers(t *testing.T) {
 	b.peer.silent = true
 	b.peer.mu.Unlock()
 	b.until("the line has failed", func() bool { return b.agent.Snapshot().Kind == status.Proxy })
-	if s := b.agent.Snapshot(); s.Lines[0].State != status.Failed || !strings.Contains(s.Problem, "no proxy answers") || s.Hint == "" {
+	if s := b.agent.Snapshot(); s.Lines[0].State != status.Failed || !strings.Contains(s.Problem, "no proxy works") || s.Hint == "" {
 		t.Errorf("line %+v, problem %q, hint %q", s.Lines[0], s.Problem, s.Hint)
 	}
 	b.peer.mu.Lock()

@@ -2,11 +2,11 @@ package agent
 
 import (
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/ata-agent/ata-agent/hal"
 	"github.com/ata-agent/ata-agent/internal/status"
+	"github.com/ata-agent/ata-agent/sip/transport"
 )
 
 // publish looks at everything, replaces the snapshot, and shows what changed:
@@ -21,7 +21,7 @@ func (a *Agent) publish(now time.Time) {
 		Lamps:    make([]status.Lamp, 0, len(a.lamps)),
 		Counters: a.count,
 	}
-	s.Counters.Dropped = maps.Clone(a.count.Dropped)
+	s.Counters.Dropped = a.dropped()
 
 	var fatal, mild []status.Trouble
 	for _, c := range a.setup.config.Lines {
@@ -68,6 +68,21 @@ func (a *Agent) publish(now time.Time) {
 	}
 	a.snap.Store(s)
 	a.looked = now
+}
+
+// dropped counts what was not let in, on all lines.
+func (a *Agent) dropped() map[string]uint64 {
+	all := make(map[string]uint64, 4)
+	for _, l := range a.lines {
+		if counts, ok := any(l.sip).(interface{ Counters() transport.Counters }); ok {
+			c := counts.Counters()
+			all["stranger"] += c.Stranger
+			all["too big"] += c.TooBig
+			all["too fast"] += c.TooFast
+			all["unparsable"] += c.Unparsable
+		}
+	}
+	return all
 }
 
 // sayTrouble logs a change of the first thing wrong.

@@ -68,7 +68,7 @@ func (t Trouble) Sentence() string {
 		Link:     "no network link",
 		Address:  "no network address or no route",
 		DNS:      "the proxy's name cannot be resolved",
-		Proxy:    "no proxy answers",
+		Proxy:    "no proxy works",
 		Account:  "the provider refuses the account",
 		Hardware: "the port does not work",
 	}[t.Kind]
