@@ -1,0 +1,326 @@
+package rtp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/internal/media/g711"
+	"github.com/ata-agent/ata-agent/internal/media/jitter"
+	"github.com/ata-agent/ata-agent/internal/media/plc"
+	"github.com/ata-agent/ata-agent/internal/media/tone"
+)
+
+// Kinds of ticks in the jitter buffer.
+const (
+	kindMu = jitter.First + iota
+	kindA
+	kindNoise // the code is the level of comfort noise
+)
+
+// receive fills the buffer until the port is closed.
+func (s *Stream) receive() {
+	var b [2048]byte
+	for errs := 0; ; {
+		n, from, err := s.rtp.read(b[:])
+		if err == nil {
+			errs = 0
+			s.take(b[:n], from, time.Now())
+			continue
+		}
+		if s.over(err, &errs) {
+			return
+		}
+	}
+}
+
+// over reports whether reading has come to its end. An error that is not the
+// end says that something we sent was refused; sound goes on.
+func (s *Stream) over(err error, errs *int) bool {
+	if s.closed.Load() || errors.Is(err, net.ErrClosed) {
+		return true
+	}
+	if *errs++; *errs > 10 {
+		time.Sleep(hal.FrameTime)
+	}
+	return false
+}
+
+// take deals with one datagram. It allocates nothing.
+func (s *Stream) take(b []byte, from netip.AddrPort, now time.Time) {
+	h, payload, ok := parse(b)
+	s.in.Lock()
+	defer s.in.Unlock()
+	if !ok {
+		s.count.Garbage++
+		return
+	}
+	r := s.remote.Load()
+	if r == nil {
+		s.count.Unwanted++
+		return
+	}
+	if !s.admit(from, h, now) {
+		s.count.Strangers++
+		return
+	}
+	s.count.Received++
+	s.recv.count(h, uint32(now.Sub(s.opened)/(time.Second/hal.SampleRate)))
+	if !r.Receive {
+		s.count.Unwanted++
+		return
+	}
+	p := jitter.Packet{SSRC: h.ssrc, Seq: h.seq, Time: h.time, Data: payload}
+	switch {
+	case h.pt == r.EventsIn && r.EventsIn != 0:
+		if !s.keys.take(h, payload) {
+			s.count.Garbage++
+		}
+		return
+	case h.pt == typePCMU:
+		p.Kind = kindMu
+	case h.pt == typePCMA:
+		p.Kind = kindA
+	case h.pt == r.PT && r.Codec != "":
+		p.Kind = kindMu
+		if r.Codec == PCMA {
+			p.Kind = kindA
+		}
+	case h.pt == typeNoise:
+		// Its first byte is the level, RFC 3389 section 3.1; the shape of
+		// the noise is not followed.
+		p.Kind, p.Data = kindNoise, payload[:min(1, len(payload))]
+	default:
+		s.count.Unwanted++
+		return
+	}
+	if len(p.Data) == 0 || len(p.Data) > jitter.MaxData {
+		s.count.Garbage++
+		return
+	}
+	s.buffer.Put(p)
+}
+
+// A source is where the far end's packets come from.
+type source struct {
+	at    netip.AddrPort // as signalling said, or as learned
+	heard bool           // packets came from there: it stays so
+	until time.Time      // before, another place may be learned
+
+	other netip.AddrPort // that sends too
+	ssrc  uint32
+	seq   uint16
+	row   int // packets of it in sequence
+}
+
+// admit reports whether a packet is the far end's. Nobody else is listened to
+// once it has been heard where signalling said; and before that only who sends
+// four packets in sequence within the first 5 s. Called with in held.
+func (s *Stream) admit(from netip.AddrPort, h header, now time.Time) bool {
+	src := &s.source
+	if from == src.at {
+		src.heard = true
+		return true
+	}
+	if src.heard || now.After(src.until) || s.remote.Load().holds() {
+		return false
+	}
+	if from == src.other && h.ssrc == src.ssrc && h.seq == src.seq+1 {
+		src.row++
+	} else {
+		src.other, src.ssrc, src.row = from, h.ssrc, 1
+	}
+	src.seq = h.seq
+	if src.row < learnPackets {
+		return false
+	}
+	s.log.Info(fmt.Sprintf("sound of %v comes from %v", src.at, from))
+	learned := from
+	src.at, src.heard = learned, true
+	s.to.Store(&learned)
+	return true
+}
+
+// A reception counts packets as RFC 3550 appendices A.1, A.3 and A.8 do.
+type reception struct {
+	on       bool
+	ssrc     uint32
+	base     uint32 // extended sequence number of the first
+	top      uint32 // and of the newest
+	packets  uint32
+	transit  int32
+	time     uint32 // of the last
+	jitter   uint32 // Q4, ticks
+	wasLost  int64  // at the last report
+	expected uint32 // at the last report
+}
+
+func (c *reception) count(h header, arrival uint32) {
+	transit := int32(arrival - h.time)
+	if !c.on || c.ssrc != h.ssrc {
+		*c = reception{on: true, ssrc: h.ssrc, base: uint32(h.seq), top: uint32(h.seq), packets: 1, transit: transit, time: h.time}
+		return
+	}
+	step := int16(h.seq - uint16(c.top))
+	switch {
+	case step > 0 && step < 3000:
+		c.top += uint32(step)
+	case step < -100 || step > 0:
+		// The sequence began anew; what was lost before stays lost.
+		c.base += uint32(h.seq) - 1 - c.top
+		c.top = uint32(h.seq)
+	}
+	c.packets++
+	if h.time == c.time {
+		return // an event goes on: its packets do not say when they were sent
+	}
+	c.time = h.time
+	d := transit - c.transit
+	c.transit = transit
+	if d = max(d, -d); d < hal.SampleRate { // more is a jump of the sender's clock
+		c.jitter += uint32(d) - (c.jitter+8)>>4
+	}
+}
+
+// lost is how many packets never came.
+func (c *reception) lost() int64 {
+	if !c.on {
+		return 0
+	}
+	return int64(int32(c.top-c.base+1) - int32(c.packets))
+}
+
+// An ear is the half of a Stream that turns ticks into samples. Guarded by
+// Stream.cord.
+type ear struct {
+	frame   jitter.Frame
+	pcm     [jitter.MaxFrame]int16
+	conceal plc.Concealer
+	quiet   noise
+	key     tone.Player // the key that is heard
+	pressed byte
+
+	concealed uint64 // samples
+}
+
+// Read takes the next 10 ms from the far end; silence if there are none. It
+// does not wait.
+func (s *Stream) Read(f *hal.Frame) {
+	s.cord.Lock()
+	defer s.cord.Unlock()
+	r := s.remote.Load()
+	if r == nil || !r.Receive || s.closed.Load() {
+		clear(f[:])
+		return
+	}
+	e := &s.ear
+	s.in.Lock()
+	s.buffer.Get(&e.frame)
+	key := s.keys.next()
+	s.in.Unlock()
+
+	e.decode()
+	squeeze(f[:], e.pcm[:e.frame.N])
+	e.sound(key, f)
+}
+
+// decode turns the frame's ticks into as many samples.
+func (e *ear) decode() {
+	n := e.frame.N
+	for i := 0; i < n; {
+		kind, j := e.frame.Kind[i], i+1
+		for j < n && e.frame.Kind[j] == kind {
+			j++
+		}
+		out := e.pcm[i:j]
+		switch kind {
+		case kindMu, kindA:
+			law := g711.Mu
+			if kind == kindA {
+				law = g711.A
+			}
+			law.Decode(out, e.frame.Code[i:j])
+			e.conceal.Good(out)
+			e.quiet.on = false
+		case kindNoise:
+			e.quiet.set(e.frame.Code[i])
+			e.quiet.read(out)
+		case jitter.Lost:
+			if e.quiet.on {
+				e.quiet.read(out)
+				break
+			}
+			e.conceal.Lost(out)
+			e.concealed += uint64(len(out))
+		default:
+			clear(out)
+			if e.quiet.on {
+				e.quiet.read(out)
+			}
+			e.conceal.Good(out)
+		}
+		i = j
+	}
+}
+
+// sound plays the key that the far end presses, in place of its sound.
+func (e *ear) sound(key byte, f *hal.Frame) {
+	if key != e.pressed {
+		e.pressed = key
+		if t, ok := tone.Digit(key); ok {
+			e.key.Play(t)
+		} else {
+			e.key.Stop()
+		}
+	}
+	if e.key.Playing() {
+		e.key.Read(f[:])
+	}
+}
+
+// squeeze fits the samples of in into out, a few more or a few less, by
+// straight lines between them. With as many it copies.
+func squeeze(out, in []int16) {
+	if len(in) == len(out) {
+		copy(out, in)
+		return
+	}
+	// Both ends stay where they are, so that frames join.
+	step := uint32((len(in)-1)<<16) / uint32(len(out)-1)
+	for i, at := 0, uint32(0); i < len(out); i, at = i+1, at+step {
+		k := at >> 16
+		x := int32(in[k])
+		if int(k)+1 < len(in) {
+			x += (int32(in[k+1]) - x) * int32(at&0xffff>>1) >> 15
+		}
+		out[i] = int16(x)
+	}
+}
+
+// A noise is what is heard while the far end sends none of its silence.
+type noise struct {
+	on    bool
+	level int32 // peak
+	state uint32
+}
+
+// loudest bounds the noise that a far end can make here, in -dBov.
+const loudest = 30
+
+// set takes a level in -dBov, RFC 3389 section 3.1.
+func (n *noise) set(level byte) {
+	n.on = true
+	// White noise that is even up to its peak has 4.8 dB less than its peak
+	// squared; a peak of 0 dBov is a sine of +3.1 dBm0.
+	n.level = tone.Amplitude(8-int(max(level&0x7f, loudest))) >> 8
+}
+
+func (n *noise) read(out []int16) {
+	for i := range out {
+		n.state = n.state*1664525 + 1013904223
+		out[i] = int16(int32(n.state) >> 16 * n.level >> 15)
+	}
+}

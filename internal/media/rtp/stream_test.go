@@ -1,0 +1,847 @@
+package rtp
+
+import (
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/internal/media/g711"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func open(t *testing.T, n Network) *Stream {
+	t.Helper()
+	s, err := Open(context.Background(), n, "", quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// agree makes a and b each other's far ends, with events.
+func agree(a, b *Stream, codec Codec, ptime time.Duration) {
+	pt := uint8(typePCMU)
+	if codec == PCMA {
+		pt = typePCMA
+	}
+	r := Remote{Codec: codec, PT: pt, Events: 101, Ptime: ptime, Send: true, Receive: true}
+	r.Addr = addrPort(b.rtp.pc.LocalAddr())
+	a.Start(r)
+	r.Addr = addrPort(a.rtp.pc.LocalAddr())
+	b.Start(r)
+}
+
+// A mouth speaks a sine.
+type mouth struct {
+	hz, peak float64
+	n        int
+}
+
+func (m *mouth) frame(f *hal.Frame) {
+	for i := range f {
+		f[i] = int16(m.peak * math.Sin(2*math.Pi*m.hz*float64(m.n)/8000))
+		m.n++
+	}
+}
+
+// peakOf is the peak of a sine in s; the rest is what is left of s without it.
+func peakOf(s []int16, hz float64) (peak, rest float64) {
+	var re, im, sum float64
+	for i, x := range s {
+		sin, cos := math.Sincos(2 * math.Pi * hz * float64(i) / 8000)
+		re += float64(x) * cos
+		im += float64(x) * sin
+		sum += float64(x) * float64(x)
+	}
+	n := float64(len(s))
+	peak = 2 * math.Hypot(re, im) / n
+	return peak, math.Sqrt(max(0, sum/n-peak*peak/2))
+}
+
+// talk lets two streams carry sound for a time, 10 ms after 10 ms.
+func talk(d time.Duration, a, b *Stream, each func(i int, toA, toB *hal.Frame)) (atA, atB []int16) {
+	ma, mb := mouth{hz: 1000, peak: 8000}, mouth{hz: 700, peak: 4000}
+	var f, g hal.Frame
+	for i := range int(d / hal.FrameTime) {
+		ma.frame(&f)
+		mb.frame(&g)
+		a.Write(&f)
+		b.Write(&g)
+		a.Read(&f)
+		b.Read(&g)
+		if each != nil {
+			each(i, &f, &g)
+		}
+		atA, atB = append(atA, f[:]...), append(atB, g[:]...)
+		time.Sleep(hal.FrameTime)
+	}
+	return atA, atB
+}
+
+func TestTwoStreamsHearEachOther(t *testing.T) {
+	for _, codec := range []Codec{PCMU, PCMA} {
+		for _, ptime := range []time.Duration{0, 10, 20, 30, 40, 60} {
+			synctest.Test(t, func(t *testing.T) {
+				w := &wire{delay: 7 * time.Millisecond}
+				a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+				if a.LocalPort()%2 != 0 || b.LocalPort()%2 != 0 {
+					t.Errorf("ports %d and %d, RTP wants even ones", a.LocalPort(), b.LocalPort())
+				}
+				agree(a, b, codec, ptime*time.Millisecond)
+				atA, atB := talk(2*time.Second, a, b, nil)
+				for _, x := range []struct {
+					at   []int16
+					hz   float64
+					peak float64
+				}{{atA, 700, 4000}, {atB, 1000, 8000}} {
+					peak, rest := peakOf(x.at[8000:16000], x.hz)
+					if math.Abs(peak/x.peak-1) > 0.02 || rest > x.peak/30 {
+						t.Errorf("%s, %d ms: heard a peak of %.0f and %.0f besides, want %.0f", codec, ptime, peak, rest, x.peak)
+					}
+				}
+				a.Close()
+				b.Close()
+				for _, s := range []Stats{a.Stats(), b.Stats()} {
+					if s.Lost != 0 || s.Late != 0 || s.Garbage != 0 || s.Strangers != 0 || s.Unwanted != 0 || s.Concealed != 0 {
+						t.Errorf("%s, %d ms: %+v", codec, ptime, s)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestLossIsConcealedAndCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(4, 4))
+		lost := 0
+		w := &wire{delay: 7 * time.Millisecond}
+		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+		toB := addrPort(b.rtp.pc.LocalAddr())
+		w.pass = func(from, to netip.AddrPort, _ []byte) bool {
+			if to == toB && r.IntN(20) == 0 {
+				lost++
+				return false
+			}
+			return true
+		}
+		agree(a, b, PCMA, 0)
+		_, atB := talk(20*time.Second, a, b, nil)
+		// In stretches, since the buffer moves the sine in time.
+		var peak, rest float64
+		for i := 8000; i < len(atB); i += 400 {
+			p, r := peakOf(atB[i:i+400], 1000)
+			peak, rest = peak+p/380, rest+r/380
+		}
+		st := b.Stats()
+		t.Logf("%d packets lost: peak %.0f of 8000, %.0f besides; %+v", lost, peak, rest, st)
+		if st.Lost < int64(lost)-1 || st.Lost > int64(lost) {
+			t.Errorf("%d lost, counted %d", lost, st.Lost)
+		}
+		if peak < 7400 || rest > 600 {
+			t.Errorf("heard a peak of %.0f and %.0f besides", peak, rest)
+		}
+		if ms := st.Concealed.Milliseconds(); ms < int64(lost)*15 || ms > int64(lost)*40 {
+			t.Errorf("%d ms made up for %d packets of 20 ms", ms, lost)
+		}
+		a.Close()
+		b.Close()
+	})
+}
+
+// sniff collects what goes to an address.
+func sniff(w *wire, to netip.AddrPort) *[]*rtp.Packet {
+	var got []*rtp.Packet
+	w.pass = func(_, at netip.AddrPort, b []byte) bool {
+		if at == to {
+			p := &rtp.Packet{}
+			if err := p.Unmarshal(slices.Clone(b)); err != nil {
+				panic(err)
+			}
+			got = append(got, p)
+		}
+		return true
+	}
+	return &got
+}
+
+// RFC 4733 section 2.5.1 and 2.6: what a key looks like on the wire.
+func TestKeysOnTheWire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: time.Millisecond}
+		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+		defer a.Close()
+		defer b.Close()
+		got := sniff(w, addrPort(b.rtp.pc.LocalAddr()))
+		agree(a, b, PCMU, 0)
+		talk(time.Second, a, b, func(i int, _, _ *hal.Frame) {
+			switch i {
+			case 20:
+				a.KeyDown('5')
+			case 35:
+				a.KeyUp()
+			case 60:
+				a.KeyDown('#') // let go at once
+				a.KeyUp()
+			}
+		})
+		var keys [][]*rtp.Packet
+		for i, p := range *got {
+			if i > 0 {
+				if was := (*got)[i-1]; p.SequenceNumber != was.SequenceNumber+1 || p.SSRC != was.SSRC {
+					t.Fatalf("packet %d: sequence or SSRC not that of the stream", i)
+				}
+			}
+			if p.PayloadType != 101 {
+				continue
+			}
+			if len(keys) == 0 || keys[len(keys)-1][0].Timestamp != p.Timestamp {
+				keys = append(keys, nil)
+			}
+			k := &keys[len(keys)-1]
+			*k = append(*k, p)
+		}
+		if len(keys) != 2 {
+			t.Fatalf("%d keys on the wire, want 2", len(keys))
+		}
+		for n, want := range []struct {
+			code     byte
+			duration uint16
+		}{{5, 1280}, {11, 400}} {
+			ends := 0
+			var last uint16
+			for i, p := range keys[n] {
+				e := p.Payload
+				// "The marker bit [...] is set to 1 in the first packet of
+				// an event", section 2.2.1.
+				if p.Marker != (i == 0) {
+					t.Errorf("key %d, packet %d: marker %v", n, i, p.Marker)
+				}
+				if len(e) != 4 || e[0] != want.code || e[1]&0x40 != 0 {
+					t.Fatalf("key %d, packet %d: payload % x", n, i, e)
+				}
+				d := binary.BigEndian.Uint16(e[2:])
+				if e[1]&0x80 != 0 {
+					ends++
+					if d != want.duration {
+						t.Errorf("key %d ends after %d, want %d", n, d, want.duration)
+					}
+				} else if d <= last {
+					t.Errorf("key %d, packet %d: duration %d after %d", n, i, d, last)
+				}
+				last = d
+			}
+			// "the final packet [...] SHOULD be sent a total of three times".
+			if ends != 3 {
+				t.Errorf("key %d has %d ends, want 3", n, ends)
+			}
+		}
+		// No sound while a key is down; after it, timestamps go on in real time.
+		first := (*got)[0]
+		for _, p := range *got {
+			if p.PayloadType != typePCMU {
+				continue
+			}
+			at := p.Timestamp - first.Timestamp
+			if down := keys[0][0].Timestamp - first.Timestamp; at >= down && at < down+1280 {
+				t.Errorf("sound at %d, while the key was down since %d", at, down)
+			}
+			if len(p.Payload) != 160 {
+				t.Errorf("a packet of %d samples", len(p.Payload))
+			}
+		}
+		lastSound := (*got)[len(*got)-1].Timestamp - first.Timestamp
+		if lastSound < 7600 || lastSound > 7900 {
+			t.Errorf("the last packet is of %d, want about 1 s", lastSound)
+		}
+	})
+}
+
+// A key longer than 65535 ticks goes on as another segment, RFC 4733 section
+// 2.5.1.3, and is one key to who hears it.
+func TestAKeyHeldFor20Seconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: time.Millisecond}
+		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+		defer a.Close()
+		defer b.Close()
+		agree(a, b, PCMU, 0)
+		_, atB := talk(23*time.Second, a, b, func(i int, _, _ *hal.Frame) {
+			switch i {
+			case 100:
+				a.KeyDown('1')
+			case 2100:
+				a.KeyUp()
+			}
+		})
+		if s := b.Stats(); s.EventsHeard != 1 {
+			t.Errorf("%d keys heard, want 1", s.EventsHeard)
+		}
+		sounding := 0
+		for i := 0; i+800 <= len(atB); i += 800 {
+			if p, _ := peakOf(atB[i:i+800], 697); p > 5000 {
+				sounding++
+			}
+		}
+		if sounding < 198 || sounding > 203 {
+			t.Errorf("heard for %d00 ms, want 20 s", sounding)
+		}
+	})
+}
+
+// hears finds the keys in what an ear heard: the stretches in which row and
+// column sound.
+func hears(s []int16, row, col float64) (ms []int) {
+	on := 0
+	for i := 0; i+80 <= len(s); i += 80 {
+		p, _ := peakOf(s[i:i+80], row)
+		q, _ := peakOf(s[i:i+80], col)
+		if p > 3000 && q > 3000 {
+			on += 10
+		} else if on > 0 {
+			ms = append(ms, on)
+			on = 0
+		}
+	}
+	return ms
+}
+
+func TestKeysAreHeardOnce(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		lose func(n int) bool // of the packets of events
+		keys int
+	}{
+		{"no loss", func(int) bool { return false }, 2},
+		{"the first is lost", func(n int) bool { return n == 0 }, 2},
+		{"only one end arrives", func(n int) bool { return n != 7 && n < 8 }, 2},
+		{"no end arrives", func(n int) bool { return n >= 4 && n <= 7 }, 2},
+		{"nothing of the first key", func(n int) bool { return n < 8 }, 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &wire{delay: time.Millisecond}
+			a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+			defer a.Close()
+			defer b.Close()
+			n := 0
+			w.pass = func(_, _ netip.AddrPort, p []byte) bool {
+				if p[1]&0x7f == 101 {
+					n++
+					return !row.lose(n - 1)
+				}
+				return true
+			}
+			agree(a, b, PCMU, 0)
+			_, atB := talk(2*time.Second, a, b, func(i int, _, _ *hal.Frame) {
+				switch i {
+				case 50, 110:
+					a.Press('9')
+				}
+			})
+			got := hears(atB, 852, 1477)
+			if len(got) != row.keys {
+				t.Errorf("%s: heard %v ms, want %d keys", row.name, got, row.keys)
+			}
+			for _, ms := range got {
+				if ms < 50 || ms > 300 {
+					t.Errorf("%s: a key of %d ms", row.name, ms)
+				}
+			}
+		})
+	}
+}
+
+// Ten keys pressed at once are sent one after the other.
+func TestKeysWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: time.Millisecond}
+		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+		defer a.Close()
+		defer b.Close()
+		agree(a, b, PCMU, 0)
+		_, atB := talk(3*time.Second, a, b, func(i int, _, _ *hal.Frame) {
+			if i == 20 {
+				for range 6 {
+					if !a.Press('*') {
+						t.Error("a key was refused")
+					}
+				}
+			}
+		})
+		if got := hears(atB, 941, 1209); len(got) != 6 {
+			t.Errorf("heard %v ms, want 6 keys", got)
+		}
+	})
+}
+
+func TestNoEventsAgreed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{}
+		a := open(t, host{w, "10.0.0.1"})
+		defer a.Close()
+		a.Start(Remote{Addr: netip.MustParseAddrPort("10.0.0.2:4000"), Codec: PCMU, Send: true, Receive: true})
+		if a.TakesEvents() || a.KeyDown('1') || a.Press('1') {
+			t.Error("a key would be sent to a far end that takes none")
+		}
+	})
+}
+
+// packet makes a packet of 20 ms.
+func packet(ssrc uint32, seq uint16, code byte) []byte {
+	b := make([]byte, 172)
+	header{pt: typePCMU, seq: seq, time: uint32(seq) * 160, ssrc: ssrc}.put(b)
+	for i := range b[12:] {
+		b[12+i] = code
+	}
+	return b
+}
+
+// Whoever is not the far end is not listened to and gets nothing.
+func TestStrangers(t *testing.T) {
+	signalled := netip.MustParseAddrPort("10.0.0.2:4000")
+	nat := netip.MustParseAddrPort("10.0.0.2:61234")
+	thief := netip.MustParseAddrPort("10.6.6.6:4000")
+	for _, row := range []struct {
+		name string
+		run  func(take func(from netip.AddrPort, ssrc uint32, seq uint16), wait func(time.Duration))
+		to   netip.AddrPort // where sound goes at the end
+		got  uint64         // packets listened to
+	}{
+		{"the far end as signalled", func(take func(netip.AddrPort, uint32, uint16), _ func(time.Duration)) {
+			for i := range 10 {
+				take(signalled, 1, uint16(i))
+			}
+		}, signalled, 10},
+		{"behind a NAT", func(take func(netip.AddrPort, uint32, uint16), _ func(time.Duration)) {
+			for i := range 10 {
+				take(nat, 1, uint16(i))
+			}
+		}, nat, 7},
+		{"a thief after the far end was heard", func(take func(netip.AddrPort, uint32, uint16), _ func(time.Duration)) {
+			take(signalled, 1, 0)
+			for i := range 100 {
+				take(thief, 1, uint16(i))
+			}
+		}, signalled, 1},
+		{"a thief after 5 s", func(take func(netip.AddrPort, uint32, uint16), wait func(time.Duration)) {
+			wait(5100 * time.Millisecond)
+			for i := range 100 {
+				take(thief, 1, uint16(i))
+			}
+		}, signalled, 0},
+		{"a thief who guesses", func(take func(netip.AddrPort, uint32, uint16), _ func(time.Duration)) {
+			for i := range 100 {
+				take(thief, 1, uint16(i*7))
+				take(thief, uint32(i), uint16(i))
+			}
+		}, signalled, 0},
+		{"two who mix", func(take func(netip.AddrPort, uint32, uint16), _ func(time.Duration)) {
+			for i := range 100 {
+				take(thief, 1, uint16(i))
+				take(nat, 2, uint16(i))
+			}
+		}, signalled, 0},
+		{"the NAT's port changes later", func(take func(netip.AddrPort, uint32, uint16), _ func(time.Duration)) {
+			for i := range 10 {
+				take(nat, 1, uint16(i))
+			}
+			for i := range 10 {
+				take(thief, 1, uint16(10+i))
+			}
+		}, nat, 7},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &wire{}
+			s := open(t, host{w, "10.0.0.1"})
+			defer s.Close()
+			s.Start(Remote{Addr: signalled, Codec: PCMU, Send: true, Receive: true})
+			row.run(func(from netip.AddrPort, ssrc uint32, seq uint16) {
+				s.take(packet(ssrc, seq, 0x80), from, time.Now())
+			}, time.Sleep)
+			if *s.to.Load() != row.to {
+				t.Errorf("%s: sound goes to %v, want %v", row.name, *s.to.Load(), row.to)
+			}
+			if got := s.Stats().Received; got != row.got {
+				t.Errorf("%s: %d packets listened to, want %d", row.name, got, row.got)
+			}
+			// Signalling says the same again, as a 200 after a 183 does.
+			s.Start(Remote{Addr: signalled, Codec: PCMU, Send: true, Receive: true})
+			if *s.to.Load() != row.to {
+				t.Errorf("%s: forgotten when told the same again", row.name)
+			}
+		})
+	}
+}
+
+// 10^4 packets of garbage: counted, and the call lives.
+func TestGarbage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: time.Millisecond}
+		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+		agree(a, b, PCMU, 0)
+		r := rand.New(rand.NewPCG(8, 8))
+		from := addrPort(a.rtp.pc.LocalAddr())
+		n := uint64(0)
+		_, atB := talk(2*time.Second, a, b, func(i int, _, _ *hal.Frame) {
+			for range 50 {
+				g := make([]byte, r.IntN(60))
+				for i := range g {
+					g[i] = byte(r.Uint32())
+				}
+				if len(g) > 0 {
+					g[0] &= 0x7f // any version but 2
+				}
+				b.take(g, from, time.Now())
+				b.takeReport(g, from, time.Now())
+				n++
+			}
+		})
+		if peak, rest := peakOf(atB[8000:16000], 1000); math.Abs(peak-8000) > 200 || rest > 300 {
+			t.Errorf("heard a peak of %.0f and %.0f besides", peak, rest)
+		}
+		if st := b.Stats(); st.Garbage < n {
+			t.Errorf("%d of %d datagrams counted as garbage", st.Garbage, n)
+		}
+		a.Close()
+		b.Close()
+	})
+}
+
+// The far end's port is closed: every packet is refused, and that is all.
+func TestRefusedPackets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: time.Millisecond}
+		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+		agree(a, b, PCMU, 0)
+		gone := addrPort(b.rtp.pc.LocalAddr())
+		b.Close()
+		var f hal.Frame
+		for range 300 {
+			a.Write(&f)
+			a.Read(&f)
+			time.Sleep(hal.FrameTime)
+		}
+		c, err := host{w, "10.0.0.2"}.ListenPacket(context.Background(), "udp", gone.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for i := range 20 {
+			c.WriteTo(packet(9, uint16(i), 0x80), net.UDPAddrFromAddrPort(addrPort(a.rtp.pc.LocalAddr())))
+			time.Sleep(20 * time.Millisecond)
+		}
+		if st := a.Stats(); st.Received != 20 || st.Sent != 150 {
+			t.Errorf("%+v, want 20 received after the refusals", st)
+		}
+		a.Close()
+	})
+}
+
+// Hold, another far end in mid-call, and sound again after a pause.
+func TestRemoteChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: time.Millisecond}
+		a, b, c := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"}), open(t, host{w, "10.0.0.3"})
+		agree(a, b, PCMU, 0)
+		talk(time.Second, a, b, nil)
+		atA, _ := talk(100*time.Millisecond, a, b, nil)
+		if p, _ := peakOf(atA, 700); p < 3900 {
+			t.Errorf("b is heard with a peak of %.0f", p)
+		}
+
+		r := *a.remote.Load()
+		r.Addr = netip.MustParseAddrPort("0.0.0.0:0") // RFC 3264 section 8.4, the old hold
+		a.Start(r)
+		sent := a.Stats().Sent
+		atA, _ = talk(time.Second, a, b, nil)
+		if p, _ := peakOf(atA[1600:], 700); p != 0 {
+			t.Errorf("b is heard with a peak of %.0f on hold", p)
+		}
+		if n := a.Stats().Sent - sent; n != 0 {
+			t.Errorf("%d packets sent on hold", n)
+		}
+
+		agree(a, c, PCMA, 0)
+		atA, atC := talk(time.Second, a, c, nil)
+		if p, _ := peakOf(atA[4000:], 700); p < 3900 {
+			t.Errorf("c is heard with a peak of %.0f", p)
+		}
+		if p, _ := peakOf(atC[4000:], 1000); p < 7800 {
+			t.Errorf("c hears a peak of %.0f", p)
+		}
+		for _, s := range []*Stream{a, b, c} {
+			s.Close()
+		}
+	})
+}
+
+// After nobody carried the sound for a while, timestamps have gone on.
+func TestTimestampsFollowTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: time.Millisecond}
+		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+		defer a.Close()
+		defer b.Close()
+		got := sniff(w, addrPort(b.rtp.pc.LocalAddr()))
+		agree(a, b, PCMU, 0)
+		talk(time.Second, a, b, nil)
+		time.Sleep(3 * time.Second)
+		talk(time.Second, a, b, nil)
+		p, q := (*got)[0], (*got)[len(*got)-1]
+		if d := q.Timestamp - p.Timestamp; d < 39600 || d > 40000 {
+			t.Errorf("%d ticks in 5 s", d)
+		}
+		marked := 0
+		for _, p := range *got {
+			if p.Marker {
+				marked++
+			}
+		}
+		// RFC 3551 section 4.1: the marker is set on "the first packet of a
+		// talkspurt".
+		if marked != 2 || !p.Marker {
+			t.Errorf("%d packets are marked, want the first and the one after the pause", marked)
+		}
+	})
+}
+
+func TestComfortNoise(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{}
+		s := open(t, host{w, "10.0.0.1"})
+		defer s.Close()
+		far := netip.MustParseAddrPort("10.0.0.2:4000")
+		s.Start(Remote{Addr: far, Codec: PCMU, Send: true, Receive: true})
+		for i := range 5 {
+			s.take(packet(1, uint16(i), 0x80), far, time.Now())
+		}
+		noise := make([]byte, 13)
+		header{pt: typeNoise, seq: 5, time: 5 * 160, ssrc: 1}.put(noise)
+		noise[12] = 50 // -50 dBov
+		s.take(noise, far, time.Now())
+		var f hal.Frame
+		var out []int16
+		for range 100 {
+			s.Read(&f)
+			out = append(out, f[:]...)
+		}
+		_, rms := peakOf(out[4000:], 1000)
+		level := 20 * math.Log10(rms/32767)
+		if math.Abs(level+50) > 2 {
+			t.Errorf("noise of %.1f dBov, want -50", level)
+		}
+	})
+}
+
+// Reports parse, say the truth and end with a goodbye, RFC 3550 section 6.
+func TestReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: 30 * time.Millisecond}
+		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+		toB := addrPort(b.rtcp.pc.LocalAddr())
+		var got [][]rtcp.Packet
+		n := 0
+		w.pass = func(_, to netip.AddrPort, p []byte) bool {
+			if to == toB {
+				ps, err := rtcp.Unmarshal(slices.Clone(p))
+				if err != nil {
+					t.Errorf("a report that does not parse: %v", err)
+				}
+				got = append(got, ps)
+				return true
+			}
+			if to.Port()%2 == 0 && to.Addr() == toB.Addr() {
+				n++
+				return n%10 != 0
+			}
+			return true
+		}
+		agree(a, b, PCMU, 0)
+		talk(21*time.Second, a, b, nil)
+		st := a.Stats()
+		if st.RTT < 55*time.Millisecond || st.RTT > 65*time.Millisecond {
+			t.Errorf("RTT %v, want 60 ms", st.RTT)
+		}
+		if st.FarLost < 20 || st.FarLost > 30 {
+			t.Errorf("the far end reports %d/256 lost, want 10 %%", st.FarLost)
+		}
+		a.Close()
+		b.Close()
+		if len(got) != 5 {
+			t.Fatalf("%d reports in 21 s and a goodbye, want 5", len(got))
+		}
+		for i, ps := range got {
+			sr, ok := ps[0].(*rtcp.SenderReport)
+			if !ok || len(sr.Reports) != 1 {
+				t.Fatalf("report %d begins with %T", i, ps[0])
+			}
+			if want := uint32(250 * (i + 1)); i < 4 && (sr.PacketCount < want-2 || sr.PacketCount > want+2) {
+				t.Errorf("report %d: %d packets sent, want about %d", i, sr.PacketCount, want)
+			}
+			if _, ok := ps[1].(*rtcp.SourceDescription); !ok {
+				t.Errorf("report %d has no description", i)
+			}
+		}
+		if bye, ok := got[4][2].(*rtcp.Goodbye); !ok || bye.Sources[0] != a.ssrc {
+			t.Errorf("the last report ends with %+v", got[4])
+		}
+	})
+}
+
+// The header is what pion/rtp thinks it is.
+func TestHeader(t *testing.T) {
+	full := rtp.Packet{
+		Header: rtp.Header{Version: 2, Padding: true, Extension: true, Marker: true, PayloadType: 8,
+			SequenceNumber: 65535, Timestamp: 1 << 31, SSRC: 0xdeadbeef, CSRC: []uint32{1, 2, 3},
+			ExtensionProfile: 0xbede, PaddingSize: 4},
+		Payload: []byte{1, 2, 3, 4, 5},
+	}
+	full.Header.SetExtension(1, []byte{9, 9})
+	b, err := full.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, payload, ok := parse(b)
+	if want := (header{true, 8, 65535, 1 << 31, 0xdeadbeef}); !ok || h != want || !slices.Equal(payload, full.Payload) {
+		t.Errorf("%+v % x %v, want %+v % x", h, payload, ok, want, full.Payload)
+	}
+	for i := range b {
+		parse(b[:i])
+	}
+}
+
+func TestRealSockets(t *testing.T) {
+	var n net.ListenConfig
+	a, err := Open(context.Background(), &n, "127.0.0.1", quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	b, err := Open(context.Background(), &n, "127.0.0.1", quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	agree(a, b, PCMA, 0)
+	talk(300*time.Millisecond, a, b, nil)
+	if sa, sb := a.Stats(), b.Stats(); sa.Received < 10 || sb.Received < 10 {
+		t.Errorf("received %d and %d packets of about 15", sa.Received, sb.Received)
+	}
+	a.Close()
+	a.Close() // twice is once
+	var f hal.Frame
+	f[0] = 1
+	a.Write(&f)
+	a.Read(&f)
+	if f[0] != 0 {
+		t.Error("a closed stream does not read silence")
+	}
+}
+
+// blackHole is a network that takes everything and brings nothing.
+type blackHole struct{ net.PacketConn }
+
+func (blackHole) ReadFromUDPAddrPort([]byte) (int, netip.AddrPort, error) {
+	return 0, netip.AddrPort{}, net.ErrClosed
+}
+func (blackHole) WriteToUDPAddrPort(b []byte, _ netip.AddrPort) (int, error) { return len(b), nil }
+
+// deaf is a stream without a network.
+func deaf(events uint8) (*Stream, netip.AddrPort) {
+	s := &Stream{opened: time.Now(), log: quiet, done: make(chan struct{})}
+	s.rtp = newSocket(blackHole{})
+	s.rtcp = newSocket(blackHole{})
+	far := netip.MustParseAddrPort("10.0.0.2:4000")
+	s.Start(Remote{Addr: far, Codec: PCMU, Events: events, Send: true, Receive: true})
+	return s, far
+}
+
+func TestNoAllocation(t *testing.T) {
+	s, far := deaf(101)
+	p := packet(1, 0, 0x80)
+	i := 0
+	var f hal.Frame
+	now := time.Now()
+	if n := testing.AllocsPerRun(2000, func() {
+		if i%50 == 20 {
+			s.KeyDown('3')
+		} else if i%50 == 30 {
+			s.KeyUp()
+		}
+		s.Write(&f)
+		if i%2 == 0 && i%17 != 0 {
+			header{pt: typePCMU, seq: uint16(i / 2), time: uint32(i * 80), ssrc: 1}.put(p)
+			s.take(p, far, now)
+		}
+		s.Read(&f)
+		i++
+	}); n != 0 {
+		t.Errorf("%v allocations per frame", n)
+	}
+}
+
+// Whatever arrives, nothing breaks.
+func FuzzReceive(f *testing.F) {
+	f.Add(packet(1, 1, 0x80), []byte{4, 0})
+	e := make([]byte, 16)
+	header{marker: true, pt: 101, seq: 2, time: 5, ssrc: 1}.put(e)
+	f.Add(e, []byte{})
+	f.Add([]byte{0xbf, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff}, []byte{0x80, 200, 0, 6})
+	s, far := deaf(101)
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		now := time.Now()
+		s.take(a, far, now)
+		s.take(b, far, now)
+		s.takeReport(a, far, now)
+		s.takeReport(b, far, now)
+		// A run of packets that grows out of the two.
+		for i := range 4 {
+			if len(a) > 3 {
+				a = slices.Clone(a)
+				binary.BigEndian.PutUint16(a[2:], binary.BigEndian.Uint16(a[2:])+uint16(i))
+				s.take(a, far, now)
+			}
+		}
+		var frame hal.Frame
+		for range 3 {
+			s.Write(&frame)
+			s.Read(&frame)
+		}
+		if d := s.Stats().Delay; d > 300*time.Millisecond {
+			t.Errorf("%v in the buffer", d)
+		}
+		s.report(false)
+	})
+}
+
+func BenchmarkFrame(b *testing.B) {
+	s, far := deaf(101)
+	p := packet(1, 0, 0x80)
+	g711.Mu.Encode(p[12:], make([]int16, 160))
+	var f hal.Frame
+	now := time.Now()
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		s.Write(&f)
+		if i%2 == 0 {
+			header{pt: typePCMU, seq: uint16(i / 2), time: uint32(i * 80), ssrc: 1}.put(p)
+			s.take(p, far, now)
+		}
+		s.Read(&f)
+	}
+}
