@@ -43,9 +43,8 @@ func (c calm) Enabled(ctx context.Context, level slog.Level) bool {
 	return level >= slog.LevelWarn && c.Handler.Enabled(ctx, level)
 }
 
-func (c calm) WithAttrs(as []slog.Attr) slog.Handler {
-	return calm{c.Handler.WithAttrs(as), c.seen}
-}
+// WithAttrs leaves out what sipgo adds to every line: which of its types speaks.
+func (c calm) WithAttrs([]slog.Attr) slog.Handler { return c }
 
 func (c calm) WithGroup(name string) slog.Handler { return calm{c.Handler.WithGroup(name), c.seen} }
 
@@ -56,9 +55,7 @@ func (c calm) Handle(ctx context.Context, r slog.Record) error {
 	}
 	out := slog.NewRecord(r.Time, r.Level, "sip: "+cut(r.Message), r.PC)
 	r.Attrs(func(a slog.Attr) bool {
-		if a.Key != "caller" {
-			out.AddAttrs(slog.String(a.Key, cut(value(a.Value))))
-		}
+		out.AddAttrs(slog.String(a.Key, cut(value(a.Value))))
 		return true
 	})
 	if suppressed > 0 {

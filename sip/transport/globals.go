@@ -16,12 +16,10 @@ const (
 	// carrier adds and an offer with ICE stays below half of it.
 	maxMessage = 8 << 10
 
-	// What one address may send before it is dropped. Responses have a
-	// purse of their own, so that a flood of requests in a proxy's name does
-	// not drown the answers to our own calls. 100 calls a minute are 12
-	// messages a second.
-	requestRate, requestBurst   = 100, 200 // a second, at once
-	responseRate, responseBurst = 200, 400
+	// requestRate is what one trusted address may ask of us in a second
+	// unless the Config says otherwise. 100 calls a minute are 12 messages
+	// a second.
+	requestRate = 100
 )
 
 // What sipgo keeps in package variables is set here and nowhere else, before

@@ -6,28 +6,31 @@ import (
 )
 
 // rates is what each trusted address may still send: two token buckets for
-// each. The table is of fixed size; the address that has been silent longest
-// makes room. The zero value is ready. One goroutine.
+// each, that hold what may come in two seconds. Responses have a purse of their
+// own, twice as large, so that a flood of requests in a proxy's name does not
+// drown the answers to our own calls. The table is of fixed size; the address
+// that has been silent longest makes room. One goroutine.
 type rates struct {
-	sources [32]source // a route's addresses, present and past
-	last    int        // where the last one was found
+	perSecond int32      // requests
+	sources   [32]source // a route's addresses, present and past
+	last      int        // where the last one was found
 }
 
 type source struct {
 	addr                netip.Addr
 	at                  time.Time // when the buckets were filled up
-	requests, responses int32     // tokens left, in thousandths
+	requests, responses int64     // tokens left, in thousandths
 }
 
 // admit takes a token of an address.
 func (r *rates) admit(addr netip.Addr, response bool, now time.Time) bool {
 	s := r.find(addr, now)
-	// Thousandths: a token a millisecond for each thousand a second.
-	ms := int32(min(now.Sub(s.at)/time.Millisecond, 60_000))
-	if ms > 0 {
+	rate := int64(r.perSecond)
+	if ms := int64(now.Sub(s.at) / time.Millisecond); ms > 0 {
 		s.at = s.at.Add(time.Duration(ms) * time.Millisecond)
-		s.requests = min(s.requests+ms*requestRate, requestBurst*1000)
-		s.responses = min(s.responses+ms*responseRate, responseBurst*1000)
+		ms = min(ms, 2000) // a thousandth of a token for each message a second
+		s.requests = min(s.requests+ms*rate, 2000*rate)
+		s.responses = min(s.responses+2*ms*rate, 4000*rate)
 	}
 	left := &s.requests
 	if response {
@@ -56,6 +59,6 @@ func (r *rates) find(addr netip.Addr, now time.Time) *source {
 		}
 	}
 	r.last = oldest
-	r.sources[oldest] = source{addr, now, requestBurst * 1000, responseBurst * 1000}
+	r.sources[oldest] = source{addr, now, 2000 * int64(r.perSecond), 4000 * int64(r.perSecond)}
 	return &r.sources[oldest]
 }

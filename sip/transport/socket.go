@@ -57,7 +57,7 @@ type fastConn interface {
 }
 
 func openSocket(ctx context.Context, t *Transport) (*socket, error) {
-	s := &socket{t: t}
+	s := &socket{t: t, rates: rates{perSecond: int32(t.cfg.Rate)}}
 	local := t.cfg.Local
 	if local == "" {
 		local = ":0"

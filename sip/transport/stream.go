@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -66,6 +67,7 @@ func (t *Transport) dial(ctx context.Context, to outbound.Target) (*stream, erro
 				return nil, net.ErrClosed
 			}
 			s = &stream{t: t, hop: key, opened: make(chan struct{}), kick: make(chan struct{}, 1), dead: make(chan struct{})}
+			s.heard.Store(-1) // never
 			t.streams[key] = s
 			t.mu.Unlock()
 			s.open(ctx, to)
@@ -183,6 +185,7 @@ func (s *stream) Read(b []byte) (int, error) {
 	if err != nil {
 		s.end(err)
 		s.stopped()
+		err = io.EOF // the one that sipgo does not log
 	}
 	return n, err
 }

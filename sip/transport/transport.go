@@ -57,6 +57,10 @@ type Config struct {
 	// system's.
 	Roots *x509.CertPool
 
+	// Rate is how many requests a second one trusted address may send, and
+	// twice as many responses; two seconds' worth at once. More is dropped. 0 means 100.
+	Rate int
+
 	// OnMessage is given each message in the order of its arrival on its
 	// socket or connection. It must not block: nothing else is read from
 	// there meanwhile. Messages of different connections may come at once.
@@ -82,6 +86,9 @@ func Open(ctx context.Context, cfg Config) (*Transport, error) {
 	}
 	if cfg.OnFault == nil {
 		cfg.OnFault = func(Fault) {}
+	}
+	if cfg.Rate <= 0 {
+		cfg.Rate = requestRate
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()

@@ -377,7 +377,7 @@ func TestStrangersCostNothing(t *testing.T) {
 
 func TestDropPathAllocatesNothing(t *testing.T) {
 	tr := &Transport{cfg: Config{Trusts: func(a netip.Addr) bool { return a == localhost }}}
-	s := &socket{t: tr}
+	s := &socket{t: tr, rates: rates{perSecond: 100}}
 	stranger, proxy := netip.MustParseAddrPort("192.0.2.66:5060"), netip.AddrPortFrom(localhost, 5060)
 	msg, long := []byte(options()), make([]byte, maxMessage+1)
 	for _, tc := range []struct {
@@ -411,7 +411,7 @@ func TestDropPathAllocatesNothing(t *testing.T) {
 }
 
 func TestRates(t *testing.T) {
-	var r rates
+	r := rates{perSecond: 100}
 	now := time.Now()
 	took := func(n int, response bool) (ok int) {
 		for range n {
@@ -421,15 +421,15 @@ func TestRates(t *testing.T) {
 		}
 		return ok
 	}
-	if got := took(1000, false); got != requestBurst {
-		t.Errorf("%d requests at once, want %d", got, requestBurst)
+	if got := took(1000, false); got != 200 {
+		t.Errorf("%d requests at once, want %d", got, 200)
 	}
-	if got := took(1000, true); got != responseBurst {
-		t.Errorf("%d responses at once after a flood of requests, want %d", got, responseBurst)
+	if got := took(1000, true); got != 400 {
+		t.Errorf("%d responses at once after a flood of requests, want %d", got, 400)
 	}
 	now = now.Add(time.Second)
-	if got := took(1000, false); got != requestRate {
-		t.Errorf("%d requests a second, want %d", got, requestRate)
+	if got := took(1000, false); got != 100 {
+		t.Errorf("%d requests a second, want %d", got, 100)
 	}
 	// More addresses than the table has places: the silent ones make room.
 	for n := range 100 {

@@ -67,25 +67,24 @@ func (s *Server) Cancelled() <-chan struct{} { return s.cancelled }
 // Response builds a response with our tag; an empty reason means the usual
 // one. It is sent by Respond.
 func (s *Server) Response(code int, reason string, body []byte) *sip.Response {
-	res := respond(s.req, code, reason, body)
-	s.mark(res)
-	return res
+	return s.marked(respond(s.req, code, reason, body))
 }
 
-// mark gives a response our To tag. RFC 3261 section 8.2.6.2: "The same tag
+// marked gives a response our To tag. RFC 3261 section 8.2.6.2: "The same tag
 // MUST be used for all responses to that request, both final and provisional
 // (again excepting the 100 (Trying))." sipgo draws a new one for each.
-func (s *Server) mark(res *sip.Response) {
+func (s *Server) marked(res *sip.Response) *sip.Response {
 	if to := res.To(); to != nil && res.StatusCode > 100 {
 		to.Params.Add("tag", s.tag)
 	}
+	return res
 }
 
 // Respond sends a response; its To tag becomes ours. The 2xx of an INVITE is
 // sent again until its ACK comes. Errors: ErrAnswered,
 // transport.ErrInjection, a transport.Fault.
 func (s *Server) Respond(res *sip.Response) error {
-	s.mark(res)
+	s.marked(res)
 	if err := transport.Intact(res); err != nil {
 		return err
 	}
@@ -221,7 +220,7 @@ func (l *Layer) request(req *sip.Request) {
 	case s != nil:
 		s.tx.Receive(req) // again: it is answered with what was answered before
 	case req.IsCancel():
-		l.cancelled(to, from, req, key, invite)
+		l.cancelled(to, req, invite)
 	case l.merged(req):
 		// RFC 3261 section 8.2.2.2: "If the request has no tag in the To
 		// header field, the UAS core MUST check the request against
@@ -236,14 +235,15 @@ func (l *Layer) request(req *sip.Request) {
 			l.answer(to, req, sip.StatusServiceUnavailable)
 		} // else it comes again, and there may be room then
 	default:
-		l.cfg.OnRequest(l.admit(to, from, req, key, newTag()))
+		l.cfg.OnRequest(l.admit(to, from, req, key))
 	}
 }
 
 // admit makes a Server of a request.
-func (l *Layer) admit(to outbound.Target, from netip.AddrPort, req *sip.Request, key, mine string) *Server {
-	if t := tag(req.To()); t != "" {
-		mine = t
+func (l *Layer) admit(to outbound.Target, from netip.AddrPort, req *sip.Request, key string) *Server {
+	mine := tag(req.To())
+	if mine == "" {
+		mine = newTag()
 	}
 	s := &Server{
 		l: l, req: req, from: from, to: to, key: key, tag: mine,
@@ -352,21 +352,16 @@ func (l *Layer) ack(req *sip.Request) {
 }
 
 // cancelled handles a CANCEL: a request of its own, answered at once, whose
-// meaning is the end of another (RFC 3261 section 9.2).
-func (l *Layer) cancelled(to outbound.Target, from netip.AddrPort, req *sip.Request, key string, invite *Server) {
-	code, mine := sip.StatusCallTransactionDoesNotExists, newTag()
-	if invite != nil {
-		code, mine = sip.StatusOK, invite.tag
-	}
-	if !l.room(false) {
-		l.count.overloaded.Add(1)
+// meaning is the end of another (RFC 3261 section 9.2). One that comes again is
+// answered the same without being remembered: sipgo's state machine for it never
+// ends.
+func (l *Layer) cancelled(to outbound.Target, req *sip.Request, invite *Server) {
+	if invite == nil {
+		l.refuse(to, req, sip.StatusCallTransactionDoesNotExists)
 		return
 	}
-	s := l.admit(to, from, req, key, mine)
-	s.Respond(s.Response(code, "", nil))
-	if invite != nil {
-		invite.withdraw()
-	}
+	l.transport.Send(to, invite.marked(respond(req, sip.StatusOK, "", nil)))
+	invite.withdraw()
 }
 
 // refuse answers a request that is not worth a transaction.
