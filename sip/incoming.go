@@ -120,7 +120,7 @@ func (c *Call) receive(s *txn.Server) {
 			do()
 		case <-repeat.C:
 			p := c.reliable
-			if time.Now().After(p.until) {
+			if !time.Now().Before(p.until) {
 				// RFC 3262 3: "the UAS SHOULD reject the original request
 				// with a 5xx response".
 				c.refuse(s, 504, "the caller does not acknowledge the ringing")
@@ -128,7 +128,9 @@ func (c *Call) receive(s *txn.Server) {
 			}
 			s.Respond(p.res)
 			p.again *= 2
-			p.next = time.Now().Add(p.again)
+			if p.next = time.Now().Add(p.again); p.next.After(p.until) {
+				p.next = p.until
+			}
 		case <-minute.C:
 			if ringing {
 				c.ring(s)

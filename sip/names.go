@@ -119,7 +119,7 @@ func caller(req *sip.Request) (number, name string) {
 func userOf(u sip.Uri) string {
 	s := u.User
 	if u.Scheme == "tel" {
-		s = strings.NewReplacer("-", "", "(", "", ")", ".", "").Replace(u.Raw())
+		s = strings.NewReplacer("-", "", "(", "", ")", "", ".", "").Replace(u.Raw())
 	}
 	s, _, _ = strings.Cut(s, ";") // sip:+1555;phone-context=...@h
 	return shown(unescape(s))

@@ -35,8 +35,10 @@ func (l *Line) Call(number string, offer sdp.Session) *Call {
 // a proxy rings several phones.
 type leg struct {
 	dialog *dialog.Dialog
-	rseq   uint32 // of its latest reliable response, RFC 3262; 0 is none
 	theirs *sdp.Session
+
+	rseq    uint32        // of its latest reliable response, RFC 3262; 0 is none
+	pracked chan struct{} // closed when that was acknowledged
 }
 
 // dial takes a call through the addresses until one answers, and through the
@@ -313,6 +315,9 @@ func (c *Call) progress(req *sip.Request, res *sip.Response, via outbound.Target
 		c.theirs = s
 		if g != nil {
 			g.theirs = s
+		}
+		if reliable(res) {
+			c.offered = false // RFC 3262 section 5: this is the answer; without PRACK it only announces one
 		}
 	}
 	c.say(Progress{c, res.StatusCode, c.agreed()})

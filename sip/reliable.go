@@ -43,7 +43,13 @@ func (c *Call) prack(g *leg, res *sip.Response, via outbound.Target) bool {
 	}
 	g.rseq = rseq
 	rack := fmt.Sprintf("%d %d %s", rseq, res.CSeq().SeqNo, sip.INVITE)
+	before, sent := g.pracked, make(chan struct{})
+	g.pracked = sent
 	c.line.spawn(func() {
+		defer close(sent)
+		if before != nil {
+			<-before // one after the other, or their sequence numbers could overtake
+		}
 		c.line.send(c.ctx, via, patience, func() *sip.Request {
 			c.mu.Lock()
 			defer c.mu.Unlock()
