@@ -143,6 +143,9 @@ func (s *fakeDNS) serve(conn net.Conn, network string) {
 				conn.Write(first)
 			}
 		}
+		if network == "udp" {
+			reply.Truncate(udpSize)
+		}
 		out, err := reply.Pack()
 		if err != nil {
 			panic(err)
@@ -235,7 +238,7 @@ func start(t *testing.T, cfg RouteConfig) (*Route, Target) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { r.Run(ctx); close(done) }()
-	t.Cleanup(func() { cancel(); <-done })
+	t.Cleanup(func() { cancel(); <-done; time.Sleep(10 * time.Second) }) // so that slow servers end too
 	first, err := r.First(t.Context())
 	if err != nil {
 		t.Fatalf("First: %v", err)
@@ -262,3 +265,11 @@ func current(t testing.TB, r *Route) Target {
 }
 
 var silence = Failure{Method: "REGISTER", Cause: NoAnswer}
+
+func contextWithTimeout(t testing.TB, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), d)
+}
+
+func contextWithCancel() (context.Context, context.CancelFunc) {
+	return context.WithCancel(context.Background())
+}

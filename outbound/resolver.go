@@ -288,14 +288,7 @@ func (r *Resolver) addresses(ctx context.Context, name string) addresses {
 
 	all := addresses{partial: a.err != nil || aaaa.err != nil}
 	for _, rr := range append(a.rr, aaaa.rr...) {
-		var addr netip.Addr
-		switch rr := rr.(type) {
-		case *dns.A:
-			addr, _ = netip.AddrFromSlice(rr.A)
-		case *dns.AAAA:
-			addr, _ = netip.AddrFromSlice(rr.AAAA)
-		}
-		if usable(addr) {
+		if addr := addrOf(rr); usable(addr) {
 			all.list = append(all.list, addr.Unmap())
 		}
 	}
@@ -308,6 +301,17 @@ func (r *Resolver) addresses(ctx context.Context, name string) addresses {
 		all.err = cmp.Or(a.err, aaaa.err)
 	}
 	return all
+}
+
+// addrOf is the address in an A or AAAA record; invalid if it holds none.
+func addrOf(rr dns.RR) (addr netip.Addr) {
+	switch rr := rr.(type) {
+	case *dns.A:
+		addr, _ = netip.AddrFromSlice(rr.A)
+	case *dns.AAAA:
+		addr, _ = netip.AddrFromSlice(rr.AAAA)
+	}
+	return addr
 }
 
 // draw orders SRV records as RFC 2782 says: lower priorities first, and among

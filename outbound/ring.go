@@ -45,6 +45,7 @@ type Health struct {
 	RTT     time.Duration // how long that took; 0: not measured
 	Failed  time.Time     // its last failure
 	Failure Failure       // and what that was
+	Bad     bool          // the failure came after the good answer
 	Held    time.Time     // it asked to be left alone until then (Retry-After)
 }
 

@@ -190,7 +190,7 @@ func (r *Route) Next(failed Target, f Failure) (next Target, wait time.Duration)
 	at := r.ring.Find(failed)
 	if at >= 0 && (verdict == Move || verdict == Account) {
 		p := r.ring.Place(at)
-		p.Failed, p.Failure = now, f
+		p.Failed, p.Failure, p.Bad = now, f, true
 		if f.RetryAfter > 0 {
 			p.Held = now.Add(min(f.RetryAfter, maxHold))
 		}
@@ -317,7 +317,7 @@ func (r *Route) Good(t Target, rtt time.Duration) {
 		return
 	}
 	p := r.ring.Place(at)
-	p.Good, p.Held = now, time.Time{}
+	p.Good, p.Bad, p.Held = now, false, time.Time{}
 	if rtt > 0 {
 		p.RTT = rtt
 	}
@@ -359,12 +359,12 @@ func (r *Route) Alive(t Target, rtt time.Duration) bool {
 	}
 	here := r.ring.Place(r.ring.Finger())
 	switch {
-	case p.failed() && p.Failure.Code != 0, p.Held.After(now):
+	case p.Bad && p.Failure.Code != 0, p.Held.After(now):
 		return false
-	case here.failed() && Judge(here.Failure) == Account:
+	case here.Bad && Judge(here.Failure) == Account:
 		return false
 	}
-	p.Good = now
+	p.Good, p.Bad = now, false
 	if !r.since.IsZero() {
 		return false
 	}
@@ -502,14 +502,11 @@ func (r *Route) Status() RouteStatus {
 	return s
 }
 
-// failed reports whether the last that was heard, or not heard, was a failure.
-func (h *Health) failed() bool { return h.Failed.After(h.Good) }
-
 func (h *Health) state(now time.Time) string {
 	switch {
 	case h.Held.After(now):
 		return "held"
-	case h.failed():
+	case h.Bad:
 		return "failed"
 	case !h.Good.IsZero():
 		return "good"
