@@ -1,0 +1,560 @@
+package media
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"net/netip"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/internal/media/rtp"
+	"github.com/ata-agent/ata-agent/internal/media/tone"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A socket is a port whose receiver is always off the hook: a mouth that plays
+// tones, an ear that remembers, and some echo between the two.
+type socket struct {
+	echo float64 // of the ear in the mouth
+
+	mu    sync.Mutex
+	mouth tone.Player
+	ear   []int16
+	last  hal.Frame
+	gone  chan struct{}
+	fault error
+}
+
+func newSocket() *socket { return &socket{gone: make(chan struct{})} }
+
+func (s *socket) Name() string             { return "1" }
+func (s *socket) Kind() string             { return "test" }
+func (s *socket) Events() <-chan hal.Event { return nil }
+func (s *socket) Ring(hal.Cadence) error   { return nil }
+func (s *socket) Close() error             { close(s.gone); return nil }
+
+func (s *socket) Read(f *hal.Frame) error {
+	t := time.NewTimer(hal.FrameTime)
+	defer t.Stop()
+	select {
+	case <-s.gone:
+		return io.EOF
+	case <-t.C:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mouth.Read(f[:])
+	for i := range f {
+		f[i] += int16(float64(s.last[i]) * s.echo)
+	}
+	return s.fault
+}
+
+func (s *socket) Write(f *hal.Frame) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ear = append(s.ear, f[:]...)
+	s.last = *f
+	return nil
+}
+
+// say lets the mouth sound.
+func (s *socket) say(hz uint16, level tone.DBm0) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mouth.Play(tone.Tone{Steps: []tone.Step{{Hz: [4]uint16{hz}}}, Level: level})
+}
+
+// press presses a key for a time.
+func (s *socket) press(key byte, d time.Duration) {
+	k, _ := tone.Digit(key)
+	s.mu.Lock()
+	s.mouth.Play(k)
+	s.mu.Unlock()
+	time.Sleep(d)
+	s.mu.Lock()
+	s.mouth.Stop()
+	s.mu.Unlock()
+}
+
+// heard returns what the ear heard for a time from now.
+func (s *socket) heard(d time.Duration) []int16 {
+	s.mu.Lock()
+	n := len(s.ear)
+	s.mu.Unlock()
+	time.Sleep(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ear[n:]
+}
+
+// level is the level of a frequency in s, dBm0.
+func level(s []int16, hz float64) float64 {
+	var re, im float64
+	for i, x := range s {
+		w := 1 - math.Cos(2*math.Pi*(float64(i)+0.5)/float64(len(s)))
+		sin, cos := math.Sincos(2 * math.Pi * hz * float64(i) / 8000)
+		re += float64(x) * cos * w
+		im += float64(x) * sin * w
+	}
+	return 20*math.Log10(2*math.Hypot(re, im)/float64(len(s))/32767+1e-9) + 3.14
+}
+
+// A party is a telephone with its cord.
+type party struct {
+	*socket
+	*Cord
+	keys   chan Event
+	addr   string
+	w      *wire
+	stream []*rtp.Stream
+}
+
+// together runs parties on a wire until the test is over.
+func together(t *testing.T, n int, test func(w *wire, p []*party)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: 5 * time.Millisecond}
+		var ps []*party
+		var work sync.WaitGroup
+		for i := range n {
+			p := &party{socket: newSocket(), keys: make(chan Event, 100), addr: "10.0.0." + string(rune('1'+i)), w: w}
+			p.Cord = NewCord(p.socket, func(e Event) { p.keys <- e })
+			ps = append(ps, p)
+			work.Go(func() {
+				if err := p.Run(context.Background()); err != nil {
+					t.Error(err)
+				}
+			})
+			time.Sleep(3 * time.Millisecond) // the clocks of two ports are not one
+		}
+		test(w, ps)
+		for _, p := range ps {
+			p.socket.Close()
+		}
+		work.Wait()
+		for _, p := range ps {
+			for _, s := range p.stream {
+				s.Close()
+			}
+		}
+	})
+}
+
+// dial connects a and b with a pair of streams.
+func dial(t *testing.T, a, b *party, events uint8) (atA, atB *rtp.Stream) {
+	t.Helper()
+	open := func(p *party) *rtp.Stream {
+		s, err := rtp.Open(context.Background(), host{p.w, p.addr}, "", slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.stream = append(p.stream, s)
+		return s
+	}
+	atA, atB = open(a), open(b)
+	r := rtp.Remote{Codec: rtp.PCMA, PT: 8, Events: events, Send: true, Receive: true}
+	r.Addr = netip.AddrPortFrom(netip.MustParseAddr(b.addr), atB.LocalPort())
+	atA.Start(r)
+	r.Addr = netip.AddrPortFrom(netip.MustParseAddr(a.addr), atA.LocalPort())
+	atB.Start(r)
+	return atA, atB
+}
+
+func near(t *testing.T, what string, got, want, tolerance float64) {
+	t.Helper()
+	if math.Abs(got-want) > tolerance {
+		t.Errorf("%s: %.2f, want %.2f ± %v", what, got, want, tolerance)
+	}
+}
+
+func TestTwoPartiesHearEachOther(t *testing.T) {
+	together(t, 2, func(_ *wire, p []*party) {
+		a, b := dial(t, p[0], p[1], 101)
+		p[0].Set(Patch{Far: [2]*rtp.Stream{a}})
+		p[1].Set(Patch{Far: [2]*rtp.Stream{b}})
+		p[0].say(1000, -10)
+		p[1].say(600, -20)
+		time.Sleep(time.Second)
+		atB := p[1].heard(time.Second)
+		atA := p[0].heard(time.Second)
+		near(t, "1000 Hz at the second", level(atB, 1000), -10, 0.1)
+		near(t, "600 Hz at the first", level(atA, 600), -20, 0.1)
+		if l := level(atA, 1000); l > -60 {
+			t.Errorf("the first hears itself at %.1f dBm0", l)
+		}
+	})
+}
+
+func TestThreePartiesHearEachOther(t *testing.T) {
+	together(t, 3, func(_ *wire, p []*party) {
+		ab, b := dial(t, p[0], p[1], 101)
+		ac, c := dial(t, p[0], p[2], 101)
+		p[0].Set(Patch{Far: [2]*rtp.Stream{ab, ac}})
+		p[1].Set(Patch{Far: [2]*rtp.Stream{b}})
+		p[2].Set(Patch{Far: [2]*rtp.Stream{c}})
+		hz := []uint16{500, 900, 1900}
+		for i := range p {
+			p[i].say(hz[i], -16)
+		}
+		time.Sleep(time.Second)
+		for i := range p {
+			ear := p[i].heard(time.Second)
+			for j := range p {
+				l := level(ear, float64(hz[j]))
+				if i == j {
+					if l > -55 {
+						t.Errorf("party %d hears itself at %.1f dBm0", i, l)
+					}
+				} else {
+					near(t, "a party hears another", l, -16, 0.1)
+				}
+			}
+		}
+	})
+}
+
+func TestToneIsHeardAndGoesOn(t *testing.T) {
+	together(t, 1, func(_ *wire, p []*party) {
+		dialTone := tone.Usual(tone.Dial)
+		p[0].Set(Patch{Ear: dialTone})
+		time.Sleep(200 * time.Millisecond)
+		ear := p[0].heard(time.Second)
+		near(t, "350 Hz", level(ear, 350), -13, 0.1)
+		near(t, "440 Hz", level(ear, 440), -13, 0.1)
+
+		// The same tone again is the tone that is heard: its phase goes on.
+		before := p[0].heard(500 * time.Millisecond)
+		p[0].Set(Patch{Ear: tone.Usual(tone.Dial)})
+		after := p[0].heard(500 * time.Millisecond)
+		whole := append(append([]int16{}, before...), after...)
+		near(t, "350 Hz across a patch", level(whole, 350), -13, 0.05)
+
+		p[0].Set(Patch{})
+		time.Sleep(50 * time.Millisecond)
+		for _, x := range p[0].heard(100 * time.Millisecond) {
+			if x != 0 {
+				t.Fatal("something is heard without a tone")
+			}
+		}
+	})
+}
+
+// A waiting call is told over the voice.
+func TestToneOverACall(t *testing.T) {
+	together(t, 2, func(_ *wire, p []*party) {
+		a, b := dial(t, p[0], p[1], 101)
+		p[1].Set(Patch{Far: [2]*rtp.Stream{b}})
+		p[1].say(1000, -16)
+		p[0].Set(Patch{Far: [2]*rtp.Stream{a}, Ear: tone.Tone{Steps: []tone.Step{{Hz: [4]uint16{440}}}, Level: -20}})
+		time.Sleep(time.Second)
+		ear := p[0].heard(time.Second)
+		near(t, "the voice", level(ear, 1000), -16, 0.1)
+		near(t, "the tone", level(ear, 440), -20, 0.1)
+	})
+}
+
+const allKeys = "1234567890*#ABCD"
+
+// Every key is told once, also through the echo of the dial tone.
+func TestKeysAreToldOnce(t *testing.T) {
+	together(t, 1, func(_ *wire, p []*party) {
+		p[0].echo = 0.4
+		p[0].Set(Patch{Ear: tone.Usual(tone.Dial)})
+		time.Sleep(100 * time.Millisecond)
+		for i := range allKeys {
+			p[0].press(allKeys[i], 50*time.Millisecond)
+			time.Sleep(50 * time.Millisecond)
+		}
+		time.Sleep(100 * time.Millisecond)
+		close(p[0].keys)
+		got := ""
+		for e := range p[0].keys {
+			got += string(e.Digit)
+			if e.Duration < 25*time.Millisecond || e.Duration > 60*time.Millisecond {
+				t.Errorf("key %c had sounded %v", e.Digit, e.Duration)
+			}
+		}
+		if got != allKeys {
+			t.Errorf("told %s, pressed %s", got, allKeys)
+		}
+	})
+}
+
+// bursts finds the stretches, in ms, in which both frequencies sound.
+func bursts(s []int16, a, b float64) (ms []int) {
+	on := 0
+	for i := 0; i+80 <= len(s); i += 80 {
+		if level(s[i:i+80], a) > -25 && level(s[i:i+80], b) > -25 {
+			on += 10
+		} else if on > 0 {
+			ms = append(ms, on)
+			on = 0
+		}
+	}
+	return ms
+}
+
+// A key goes to a far end once: beside the sound if it takes it there, with at
+// most 20 ms of it in the sound, and in the sound if not.
+func TestKeysInACall(t *testing.T) {
+	for _, events := range []uint8{101, 0} {
+		together(t, 2, func(w *wire, p []*party) {
+			a, b := dial(t, p[0], p[1], events)
+			p[0].Set(Patch{Far: [2]*rtp.Stream{a}})
+			p[1].Set(Patch{Far: [2]*rtp.Stream{b}})
+			sound, inSound := 0, 0
+			var pcma [256]float64 // power
+			for i := range pcma {
+				x := byte(i) ^ 0x55
+				m := float64(x & 15)
+				if e := x >> 4 & 7; e > 0 {
+					m = (m + 16) * float64(int(1)<<(e-1))
+				}
+				pcma[i] = (m*16 + 8) * (m*16 + 8)
+			}
+			w.mu.Lock()
+			w.pass = func(from, _ netip.AddrPort, b []byte) bool {
+				if from.Addr().String() == p[0].addr && from.Port()%2 == 0 && b[1]&0x7f == 8 {
+					for i := 12; i+40 <= len(b); i += 40 { // 5 ms
+						sum := 0.0
+						for _, c := range b[i : i+40] {
+							sum += pcma[c]
+						}
+						sound += 5
+						if sum/40 > 1000*1000 {
+							inSound += 5
+						}
+					}
+				}
+				return true
+			}
+			w.mu.Unlock()
+			time.Sleep(500 * time.Millisecond)
+			go func() {
+				for _, k := range []byte("55") {
+					p[0].press(k, 120*time.Millisecond)
+					time.Sleep(200 * time.Millisecond)
+				}
+			}()
+			got := bursts(p[1].heard(time.Second), 770, 1336)
+			if len(got) != 2 || got[0] < 70 || got[0] > 180 {
+				t.Errorf("events %d: the far end hears %v ms, want two keys of 120", events, got)
+			}
+			if len(p[0].keys) != 2 {
+				t.Errorf("events %d: %d keys told, want 2", events, len(p[0].keys))
+			}
+			if st := a.Stats(); st.EventsSent != 2*uint64(min(events, 1)) {
+				t.Errorf("events %d: %d events sent", events, st.EventsSent)
+			}
+			t.Logf("events %d: %d ms of two keys left in the sound of %d ms", events, inSound, sound)
+			if events != 0 && inSound > 40 {
+				t.Errorf("%d ms of two keys left in the sound, want at most 20 each", inSound)
+			}
+			if events == 0 && inSound < 200 {
+				t.Errorf("%d ms of two keys in the sound, want 240", inSound)
+			}
+		})
+	}
+}
+
+// A patch that is changed while a key is down ends the key.
+func TestPatchEndsAKey(t *testing.T) {
+	together(t, 2, func(_ *wire, p []*party) {
+		a, b := dial(t, p[0], p[1], 101)
+		p[0].Set(Patch{Far: [2]*rtp.Stream{a}})
+		p[1].Set(Patch{Far: [2]*rtp.Stream{b}})
+		time.Sleep(200 * time.Millisecond)
+		go p[0].press('7', 300*time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
+		p[0].Set(Patch{})
+		time.Sleep(500 * time.Millisecond)
+		p[0].Set(Patch{Far: [2]*rtp.Stream{a}})
+		p[1].heard(time.Second)
+		if got := bursts(p[1].heard(500*time.Millisecond), 852, 1209); len(got) != 0 {
+			t.Errorf("the key is heard %v ms long after it was let go", got)
+		}
+	})
+}
+
+// A call is taken over by another port of ours: two cords, one stream.
+func TestAStreamChangesHands(t *testing.T) {
+	together(t, 3, func(_ *wire, p []*party) {
+		a, c := dial(t, p[0], p[2], 101)
+		p[2].Set(Patch{Far: [2]*rtp.Stream{c}})
+		p[2].say(1000, -16)
+		for i := range 20 {
+			p[i%2].Set(Patch{Far: [2]*rtp.Stream{a}})
+			p[1-i%2].Set(Patch{})
+			time.Sleep(33 * time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		near(t, "who has the call hears", level(p[1].heard(time.Second), 1000), -16, 0.1)
+		if l := level(p[0].heard(100*time.Millisecond), 1000); l > -60 {
+			t.Errorf("who has it no more hears %.1f dBm0", l)
+		}
+	})
+}
+
+func TestRunEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSocket()
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- NewCord(s, nil).Run(ctx) }()
+		time.Sleep(time.Second)
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("after the context ended: %v", err)
+		}
+		s.fault = errors.New("the DMA has stopped")
+		if err := NewCord(s, nil).Run(context.Background()); !errors.Is(err, s.fault) {
+			t.Errorf("a fault of the port came back as %v", err)
+		}
+		s.Close()
+		if err := NewCord(s, nil).Run(context.Background()); err != nil {
+			t.Errorf("after Close: %v", err)
+		}
+	})
+}
+
+// A mirror is a network that sends every packet back where it came from, and
+// allocates nothing.
+type mirror struct {
+	port int
+	in   chan glass
+	once sync.Once
+	gone chan struct{}
+}
+
+type glass struct {
+	n int
+	b [600]byte
+}
+
+var mirrorPort atomic.Uint32
+
+// A hall opens mirrors.
+type hall struct{}
+
+func (hall) ListenPacket(_ context.Context, _, address string) (net.PacketConn, error) {
+	_, digits, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.Atoi(digits)
+	if err != nil {
+		return nil, err
+	}
+	if port == 0 {
+		port = int(mirrorPort.Add(2))
+	}
+	return &mirror{port: port, in: make(chan glass, 16), gone: make(chan struct{})}, nil
+}
+
+var farSide = netip.MustParseAddrPort("10.0.0.9:4000")
+
+func (m *mirror) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	select {
+	case g := <-m.in:
+		return copy(b, g.b[:g.n]), farSide, nil
+	case <-m.gone:
+		return 0, netip.AddrPort{}, net.ErrClosed
+	}
+}
+
+func (m *mirror) WriteToUDPAddrPort(b []byte, _ netip.AddrPort) (int, error) {
+	var g glass
+	g.n = copy(g.b[:], b)
+	select {
+	case m.in <- g:
+	default:
+	}
+	return len(b), nil
+}
+
+func (m *mirror) ReadFrom([]byte) (int, net.Addr, error) { panic("allocates") }
+func (m *mirror) WriteTo([]byte, net.Addr) (int, error)  { panic("allocates") }
+func (m *mirror) LocalAddr() net.Addr {
+	return &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: m.port}
+}
+func (m *mirror) Close() error                     { m.once.Do(func() { close(m.gone) }); return nil }
+func (m *mirror) SetDeadline(time.Time) error      { return nil }
+func (m *mirror) SetReadDeadline(time.Time) error  { return nil }
+func (m *mirror) SetWriteDeadline(time.Time) error { return nil }
+
+// inCall is a cord with as many far ends, that are mirrors.
+func inCall(t testing.TB, far int) *Cord {
+	c := NewCord(newSocket(), func(Event) {})
+	var p Patch
+	for i := range far {
+		s, err := rtp.Open(context.Background(), hall{}, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		s.Start(rtp.Remote{Addr: farSide, Codec: rtp.PCMU, Events: 101, Send: true, Receive: true})
+		p.Far[i] = s
+	}
+	p.Ear = tone.Usual(tone.CallWaiting)
+	c.Set(p)
+	return c
+}
+
+func TestNoAllocation(t *testing.T) {
+	for far := range 3 {
+		c := inCall(t, far)
+		var m tone.Player
+		i := 0
+		n := testing.AllocsPerRun(1000, func() {
+			if i%20 == 0 {
+				k, _ := tone.Digit(allKeys[i/20%16])
+				m.Play(k)
+			} else if i%20 == 10 {
+				m.Stop()
+			}
+			i++
+			m.Read(c.mouth[:])
+			c.frame()
+			runtime.Gosched() // to who receives
+		})
+		if n != 0 {
+			t.Errorf("%d far ends: %v allocations per frame", far, n)
+		}
+		for _, s := range c.now.Far {
+			if s == nil {
+				continue
+			}
+			if st := s.Stats(); st.Received < 100 || st.EventsHeard == 0 {
+				t.Errorf("%d far ends: there was no call: %+v", far, st)
+			}
+		}
+	}
+}
+
+func benchmark(b *testing.B, far int) {
+	c := inCall(b, far)
+	var m tone.Player
+	m.Play(tone.Tone{Steps: []tone.Step{{Hz: [4]uint16{440}}}})
+	m.Read(c.mouth[:])
+	b.ReportAllocs()
+	for b.Loop() {
+		c.frame()
+		runtime.Gosched()
+	}
+}
+
+func BenchmarkFrameOfATone(b *testing.B)       { benchmark(b, 0) }
+func BenchmarkFrameOfACall(b *testing.B)       { benchmark(b, 1) }
+func BenchmarkFrameOfAConference(b *testing.B) { benchmark(b, 2) }
