@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -23,7 +24,9 @@ import (
 const usage = `ata-lab is a provider in a box, on loopback.
 
 usage:
-  ata-lab demo        a telephone, a call, and a proxy that dies: the story in less than a minute
+  ata-lab demo [AGENT]
+                      a telephone, a call, and a proxy that dies: the story in less than a minute;
+                      AGENT is an ata-agent to start instead of the one inside
   ata-lab play FILE   a scenario (internal/lab/testdata/*.txt), as time goes by
   ata-lab serve       leaves the provider running and prints a configuration for ata-agent;
                       then takes words of a scenario: kill p1, silence p2, revive p1, dns silent,
@@ -42,6 +45,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	switch {
 	case len(args) == 1 && args[0] == "demo":
 		err = withDir(func(dir string) error { return lab.Demo(ctx, dir, true, out) })
+	case len(args) == 2 && args[0] == "demo":
+		err = withDir(func(dir string) error { return lab.DemoOf(ctx, dir, launcher(args[1], errs), out) })
 	case len(args) == 2 && args[0] == "play":
 		err = withDir(func(dir string) error { return play(ctx, args[1], dir, out) })
 	case len(args) == 1 && args[0] == "serve":
@@ -67,6 +72,23 @@ func withDir(f func(dir string) error) error {
 	}
 	defer os.RemoveAll(dir)
 	return f(dir)
+}
+
+// launcher starts the agent at path; stopping it is SIGTERM and a wait.
+func launcher(path string, errs io.Writer) func(string) (func() error, error) {
+	return func(config string) (func() error, error) {
+		cmd := exec.Command(path, "run", "--config", config)
+		cmd.Stderr = errs
+		if err := cmd.Start(); err != nil {
+			return nil, err
+		}
+		return func() error {
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				return err
+			}
+			return cmd.Wait()
+		}, nil
+	}
 }
 
 func play(ctx context.Context, file, dir string, out io.Writer) error {

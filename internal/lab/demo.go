@@ -14,10 +14,21 @@ import (
 // with the real agent and takes less than a minute; in a testing/synctest
 // bubble (real false) it takes no time. Its error says what did not happen.
 func Demo(ctx context.Context, dir string, real bool, out io.Writer) error {
+	return demonstrate(ctx, Options{Real: real, Dir: dir}, out)
+}
+
+// DemoOf is Demo with an agent in a process of its own, as Options.Launch has
+// it.
+func DemoOf(ctx context.Context, dir string, launch func(config string) (stop func() error, err error), out io.Writer) error {
+	return demonstrate(ctx, Options{Real: true, Dir: dir, Launch: launch}, out)
+}
+
+func demonstrate(ctx context.Context, o Options, out io.Writer) error {
+	o.KeepAlive = 5 * time.Second
 	j := NewJournal(out, true)
 	d := &demo{ctx: ctx, out: out, seen: make(map[string]time.Time)}
 	j.Tap(d.see)
-	w, err := NewWorld(Options{Real: real, Dir: dir, KeepAlive: 5 * time.Second}, j)
+	w, err := NewWorld(o, j)
 	if err != nil {
 		return err
 	}
@@ -177,14 +188,6 @@ is done, indented is what follows.
 	for _, s := range d.sum {
 		fmt.Fprintf(d.out, "  - %s\n", s)
 	}
-	fmt.Fprint(d.out, "\nThe lamps now show: ")
-	for i, l := range d.Lamps {
-		if i > 0 {
-			fmt.Fprint(d.out, ", ")
-		}
-		fmt.Fprintf(d.out, "%s %s", l.name, l.Shown())
-	}
-	fmt.Fprint(d.out, "\n")
 	return nil
 }
 

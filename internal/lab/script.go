@@ -10,8 +10,6 @@ import (
 	"time"
 
 	sipmsg "github.com/emiago/sipgo/sip"
-
-	"github.com/ata-agent/ata-agent/hal/sim"
 )
 
 // A Script is a scenario, read. Its file has one thing a line; "#" begins a
@@ -193,18 +191,11 @@ func (w *World) Do(ctx context.Context, text string) error {
 		return w.Wait(ctx, d)
 	case "hold":
 		return w.holdOn(ctx, text)
-	case "lift":
-		w.Lift()
-	case "hang":
-		w.HangUp()
-	case "flash":
-		w.Act(func(p *sim.Port) error { p.Flash(); return nil })
-	case "press":
-		return w.finger(func(p *sim.Port) error { return p.Press(arg(1)) })
-	case "pulse":
-		return w.finger(func(p *sim.Port) error { return p.Dial(arg(1)) })
-	case "whistle":
-		return w.whistle(arg(1), arg(2))
+	case "lift", "hang", "flash", "press", "pulse", "whistle":
+		if w.hand == nil {
+			return fmt.Errorf("the agent does not run, so its telephone is dead")
+		}
+		return w.move(f[0], arg(1), arg(2))
 	case "kill", "silence", "off", "revive", "reset", "refuse", "challenge", "slow", "lose":
 		p, err := w.Proxy(arg(1))
 		if err != nil {
@@ -256,27 +247,33 @@ func (w *World) Do(ctx context.Context, text string) error {
 	return nil
 }
 
-// finger does something with a finger that takes its time.
-func (w *World) finger(what func(*sim.Port) error) error {
-	if w.Port == nil {
-		return fmt.Errorf("the agent does not run")
+// move moves the receiver, or a finger, or the lips.
+func (w *World) move(what, arg, length string) error {
+	switch what {
+	case "lift":
+		w.hand.Lift()
+	case "hang":
+		w.HangUp()
+	case "flash":
+		w.fingers.Go(w.hand.Flash) // takes its time, while other things may happen
+	case "press":
+		return w.hand.Press(arg)
+	case "pulse":
+		return w.hand.Dial(arg)
+	case "whistle":
+		hz, err := strconv.ParseFloat(arg, 64)
+		if err != nil {
+			return err
+		}
+		d, err := time.ParseDuration(length)
+		if err != nil {
+			return err
+		}
+		samples := make([]int16, 8*d/time.Millisecond)
+		sine(samples, hz, 0)
+		return w.hand.Play(samples)
 	}
-	return what(w.Port)
-}
-
-// whistle plays a tone into the mouthpiece.
-func (w *World) whistle(hz, d string) error {
-	f, err := strconv.ParseFloat(hz, 64)
-	if err != nil {
-		return err
-	}
-	long, err := time.ParseDuration(d)
-	if err != nil {
-		return err
-	}
-	samples := make([]int16, 8*long/time.Millisecond)
-	sine(samples, f, 0)
-	return w.finger(func(p *sim.Port) error { return p.Play(samples) })
+	return nil
 }
 
 // breakProxy does something to a proxy.

@@ -41,7 +41,8 @@ type Options struct {
 	Config    []string      // more lines of the agent's [[line]]
 	Top       []string      // more lines of the agent's configuration, before [[line]]
 	Random    func() float64
-	Virtual   bool // the scenario cannot be played on loopback
+	Launch    func(config string) (stop func() error, err error) // starts an agent in a process of its own; nil: in ours
+	Virtual   bool                                               // the scenario cannot be played on loopback
 }
 
 // A World is a provider, a network, and an agent with a telephone.
@@ -71,8 +72,10 @@ type World struct {
 		sync.Mutex
 		*Ear
 	}
-	strange Place          // where a stranger is, once there was one
-	hand    sync.WaitGroup // a finger that is still pressing
+	strange Place // where a stranger is, once there was one
+	hand    handset
+	outside *outsider      // the agent's process, when it is not ours
+	fingers sync.WaitGroup // that are still pressing
 }
 
 // The addresses of the virtual world, and of the real one.
@@ -190,6 +193,7 @@ func (w *World) plugIn() {
 			w.Journal.Add(BellRung, "the bell rings")
 		}
 	}})
+	w.hand = w.Port
 	w.ear.Ear = NewEar(Tones(w.country), func(what string) { w.Journal.Add(EarHears, "the ear hears %s", what) })
 	w.unhear = w.Port.Listen(func(f *hal.Frame) {
 		w.ear.Lock()
@@ -344,6 +348,9 @@ func (w *World) Start() error {
 			return err
 		}
 	}
+	if w.o.Launch != nil {
+		return w.launch()
+	}
 	cfg, err := config.Parse("scenario", []byte(w.ConfigFile()))
 	if err != nil {
 		return fmt.Errorf("the scenario's configuration:\n%w\n%s", err, w.ConfigFile())
@@ -383,6 +390,10 @@ func (w *World) Start() error {
 
 // Stop stops the agent as SIGTERM does.
 func (w *World) Stop() error {
+	if o := w.outside; o != nil {
+		w.outside, w.hand = nil, nil
+		return o.close()
+	}
 	if w.agent.Agent == nil {
 		return errors.New("the agent does not run")
 	}
@@ -391,7 +402,7 @@ func (w *World) Stop() error {
 	w.agent.Agent = nil
 	w.unhear()
 	w.Port.Close()
-	w.Port = nil
+	w.Port, w.hand = nil, nil
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
@@ -401,14 +412,14 @@ func (w *World) Stop() error {
 // Close ends everything, and waits for it.
 func (w *World) Close() error {
 	var errs []error
-	if w.agent.Agent != nil {
+	if w.agent.Agent != nil || w.outside != nil {
 		errs = append(errs, w.Stop())
 	}
 	if w.Port != nil {
 		w.unhear()
 		w.Port.Close()
 	}
-	w.hand.Wait()
+	w.fingers.Wait()
 	if w.Provider != nil {
 		errs = append(errs, w.Provider.Close())
 	}
@@ -421,30 +432,22 @@ func (w *World) Close() error {
 
 // Hearing is what the ear hears now.
 func (w *World) Hearing() string {
+	if w.outside != nil {
+		w.outside.mu.Lock()
+		defer w.outside.mu.Unlock()
+		return w.outside.ear.Now()
+	}
 	w.ear.Lock()
 	defer w.ear.Unlock()
 	return w.ear.Now()
 }
 
-// Lift takes the receiver off the hook.
-func (w *World) Lift() { w.Port.Lift() }
-
 // HangUp puts the receiver down; who does not hold it to the ear hears nothing.
 func (w *World) HangUp() {
-	w.Port.HangUp()
+	w.hand.HangUp()
 	w.ear.Lock()
 	defer w.ear.Unlock()
 	w.ear.Reset()
-}
-
-// Act runs something the hand does while time goes on: press, whistle.
-func (w *World) Act(what func(*sim.Port) error) {
-	port := w.Port
-	w.hand.Go(func() {
-		if err := what(port); err != nil {
-			w.Journal.Add(EarHears, "the hand stops: %v", err)
-		}
-	})
 }
 
 // Wait lets time pass.
