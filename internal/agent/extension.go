@@ -228,11 +228,12 @@ func hears(c *country.Country, port uint16) sdp.Session {
 // remote is what was agreed, as a stream wants to know it.
 func remote(m sdp.Session) rtp.Remote {
 	r := rtp.Remote{
-		Addr:    m.Addr,
-		Events:  m.Events,
-		Ptime:   m.Ptime,
-		Send:    m.Direction.Sends(),
-		Receive: m.Direction.Receives(),
+		Addr:     m.Addr,
+		Events:   m.Events,
+		EventsIn: eventType,
+		Ptime:    m.Ptime,
+		Send:     m.Direction.Sends(),
+		Receive:  m.Direction.Receives(),
 	}
 	if len(m.Codecs) > 0 {
 		r.Codec, r.PT = rtp.Codec(m.Codecs[0].Name), m.Codecs[0].PT

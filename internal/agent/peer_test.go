@@ -6,6 +6,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/ata-agent/ata-agent/internal/media/g711"
+	"github.com/ata-agent/ata-agent/sip/sdp"
 )
 
 // A peer is a proxy, a registrar and a far end in one, on a loopback socket:
@@ -18,9 +22,9 @@ type peer struct {
 	mu       sync.Mutex
 	contact  string   // what registered
 	from     net.Addr // and from where
-	heard    int      // RTP packets
 	methods  []string // of all requests, in order
 	answer   int      // final status for an INVITE; 0 lets it ring
+	early    int      // 180 or 183: with a session
 	invite   message  // the last one
 	register message  // likewise
 	silent   bool     // nothing is answered
@@ -76,7 +80,7 @@ func (p *peer) sdp() string {
 		"a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n", p.sound.LocalAddr().(*net.UDPAddr).Port)
 }
 
-// listen hears RTP and echoes it, which is a far end that talks.
+// listen echoes RTP, which is a far end that talks, unless it whistles itself.
 func (p *peer) listen() {
 	b := make([]byte, 2000)
 	for {
@@ -85,9 +89,11 @@ func (p *peer) listen() {
 			return
 		}
 		p.mu.Lock()
-		p.heard++
+		echo := p.early == 0
 		p.mu.Unlock()
-		p.sound.WriteTo(b[:n], from)
+		if echo {
+			p.sound.WriteTo(b[:n], from)
+		}
 	}
 }
 
@@ -126,7 +132,14 @@ func (p *peer) message(m message, from net.Addr) {
 		p.reply(m, from, "200 OK", "Contact: "+m.get("contact")+"\r\nExpires: 60\r\n", "")
 	case "INVITE":
 		p.invite = m
-		p.reply(m, from, "180 Ringing", p.me(), "")
+		switch p.early {
+		case 180:
+			p.reply(m, from, "180 Ringing", p.me(), p.sdp())
+		case 183:
+			p.reply(m, from, "183 Session Progress", p.me(), p.sdp())
+		default:
+			p.reply(m, from, "180 Ringing", p.me(), "")
+		}
 		switch {
 		case p.answer == 200:
 			p.reply(m, from, "200 OK", p.me(), p.sdp())
@@ -179,4 +192,28 @@ func (p *peer) request(method, callID string, seq int, to, body string) {
 	p.send(fmt.Sprintf("%s %s SIP/2.0\r\nVia: SIP/2.0/UDP %s;rport;branch=z9hG4bK%s%s%d\r\nMax-Forwards: 70\r\n"+
 		"From: \"Somebody\" <sip:555@example.net>;tag=caller\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n%s",
 		method, p.contact, p.addr(), callID, map[string]string{"ACK": "ACK", "BYE": "BYE"}[method], seq, to, callID, seq, method, p.me()), p.from, body)
+}
+
+// whistle sends 1 kHz to whom the last INVITE says.
+func (p *peer) whistle(d time.Duration) {
+	p.mu.Lock()
+	offer, err := sdp.Parse([]byte(p.invite.body))
+	p.mu.Unlock()
+	if err != nil {
+		p.t.Error(err)
+		return
+	}
+	to := net.UDPAddrFromAddrPort(offer.Addr)
+	sound := whistle(d)
+	for n := 0; len(sound) >= 160; n++ {
+		// RFC 3550 section 5.1: version 2, payload type 0, sequence,
+		// timestamp, source.
+		packet := []byte{0x80, 0, byte(n >> 8), byte(n), 0, byte(n * 160 >> 16), byte(n * 160 >> 8), byte(n * 160), 1, 2, 3, 4}
+		var code [160]byte
+		g711.Mu.Encode(code[:], sound[:160])
+		packet = append(packet, code[:]...)
+		sound = sound[160:]
+		p.sound.WriteTo(packet, to)
+		time.Sleep(20 * time.Millisecond)
+	}
 }

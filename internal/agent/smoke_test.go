@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -181,8 +180,33 @@ func whistle(d time.Duration) []int16 {
 	return s
 }
 
-func loud(samples []int16) bool {
-	return slices.ContainsFunc(samples, func(s int16) bool { return s > 3000 })
+// has reports whether a stretch of 100 ms of the sound is mostly of a
+// frequency: Goertzel's algorithm.
+func has(samples []int16, hz float64) bool {
+	const n = hal.SampleRate / 10
+	for ; len(samples) >= n; samples = samples[n:] {
+		var energy, s1, s2 float64
+		k := 2 * math.Cos(2*math.Pi*hz/hal.SampleRate)
+		for _, x := range samples[:n] {
+			energy += float64(x) * float64(x)
+			s1, s2 = float64(x)+k*s1-s2, s1
+		}
+		power := (s1*s1 + s2*s2 - k*s1*s2) / (n / 2)
+		if energy/n > 200*200 && power > 0.3*energy {
+			return true
+		}
+	}
+	return false
+}
+
+// listen is what the ear hears while something happens.
+func listen(hand *sim.Port, while func()) []int16 {
+	stop := make(chan struct{})
+	heard := make(chan []int16, 1)
+	go func() { heard <- hand.Record(stop) }()
+	while()
+	close(stop)
+	return <-heard
 }
 
 func TestCallOut(t *testing.T) {
@@ -214,16 +238,14 @@ func TestCallOut(t *testing.T) {
 	}
 	b.state(1, "talking")
 	b.arrives("ACK")
-	stop := make(chan struct{})
-	heard := make(chan []int16, 1)
-	go func() { heard <- hand.Record(stop) }()
-	if err := hand.Play(whistle(time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(300 * time.Millisecond)
-	close(stop)
-	if !loud(<-heard) {
-		t.Error("the far end echoes a whistle, and the ear hears nothing")
+	sound := listen(hand, func() {
+		if err := hand.Play(whistle(time.Second)); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(300 * time.Millisecond)
+	})
+	if !has(sound, 1000) {
+		t.Error("the far end echoes a whistle, and the ear does not hear it")
 	}
 	hand.HangUp()
 	b.arrives("BYE")
@@ -462,5 +484,47 @@ func TestNoNames(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// RFC 3960 section 3.2: "If a 180 (Ringing) has been received but there are no
+// incoming media packets, generate local ringing. If a 180 (Ringing) has been
+// received and there are incoming media packets, play them and do not generate
+// local ringing."
+func TestEarlySound(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 1)
+	hand := b.ports[0]
+	const ringback = 440 // and 480 Hz in the US, for 2 s of 6
+	call := func(early int) {
+		b.peer.mu.Lock()
+		b.peer.early = early
+		b.peer.mu.Unlock()
+		hand.Lift()
+		b.state(1, "dialtone")
+		if err := hand.Press("12#"); err != nil {
+			t.Fatal(err)
+		}
+		b.state(1, "ringback")
+	}
+
+	call(180)
+	if sound := listen(hand, func() { time.Sleep(time.Second) }); !has(sound, ringback) {
+		t.Error("it rings, and no ringback is heard")
+	}
+	sound := listen(hand, func() { b.peer.whistle(time.Second) })
+	if !has(sound, 1000) {
+		t.Error("an announcement comes, and is not heard")
+	}
+	if has(sound[len(sound)/2:], ringback) {
+		t.Error("ringback is heard over an announcement")
+	}
+	hand.HangUp()
+	b.state(1, "idle")
+
+	call(183)
+	sound = listen(hand, func() { b.peer.whistle(time.Second) })
+	if !has(sound, 1000) || has(sound, ringback) {
+		t.Error("a 183 brings sound of its own, and that is not all that is heard")
 	}
 }
