@@ -89,7 +89,6 @@ func run(c *call) error {
 	context.AfterFunc(ctx, func() {
 		stop() // who says it twice need not wait
 		notify("STOPPING=1")
-		log.Info("stopping")
 	})
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
@@ -101,7 +100,9 @@ func run(c *call) error {
 
 	log.Info(fmt.Sprintf("ata-agent %s on a %s: %s, %s", versionString(), dev.Model, count(len(cfg.Lines), "line"), count(len(dev.Ports), "port")))
 	notify("READY=1")
-	return a.Run(ctx)
+	err = a.Run(ctx)
+	log.Info("stopped")
+	return err
 }
 
 // frugal sets the garbage collector, unless the environment has done so.
