@@ -296,7 +296,7 @@ func TestLongRinging(t *testing.T) {
 			t.Errorf("%+v after %v", e, took)
 		}
 		time.Sleep(time.Minute)
-		if p.cancels == 0 {
+		if p.cancels.Load() == 0 {
 			t.Error("not cancelled")
 		}
 	})
@@ -618,7 +618,7 @@ func TestByeGoesThroughTheRing(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		bye := w.said("BYE", p2)
-		if len(bye) != 2 || b.byes != 2 {
+		if len(bye) != 2 || b.byes.Load() != 2 {
 			t.Fatalf("%d BYEs through the other proxy\n%s", len(bye), w.ladder())
 		}
 		// The route through the dead proxy is left out.
@@ -688,7 +688,7 @@ func TestSessionTimer(t *testing.T) {
 				t.Errorf("%+v after %v", e, took)
 			}
 			synctest.Wait()
-			if p.byes != 1 {
+			if p.byes.Load() != 1 {
 				t.Error("no BYE")
 			}
 		})

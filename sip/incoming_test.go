@@ -234,8 +234,8 @@ func TestNoAck(t *testing.T) {
 			t.Errorf("%+v after %v", e, took)
 		}
 		synctest.Wait()
-		if p.byes != 1 || len(w.said("SIP/2.0 200", p1)) < 5 {
-			t.Errorf("%d BYEs\n%s", p.byes, w.ladder())
+		if p.byes.Load() != 1 || len(w.said("SIP/2.0 200", p1)) < 5 {
+			t.Errorf("%d BYEs\n%s", p.byes.Load(), w.ladder())
 		}
 	})
 }

@@ -320,7 +320,7 @@ func (l *Line) failed(ctx context.Context, via outbound.Target, err error) outbo
 	f := asFailure(err)
 	next, wait := l.route.Next(via, f)
 	state, problem := "registering", ProxyProblem
-	if wait > 0 {
+	if wait > 0 || l.lost {
 		state = "failed"
 	}
 	switch outbound.Judge(f) {
@@ -376,6 +376,22 @@ func (l *Line) set(state string, via outbound.Target, err error, problem Problem
 	if err != nil {
 		s.Err = err.Error()
 	}
+}
+
+// trying notes where a registration is tried. What went wrong before stays said
+// until one works, and a line that has failed has failed until then.
+func (l *Line) trying(via outbound.Target) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := &l.status
+	state := "registering"
+	if s.State == "failed" {
+		state = "failed"
+	}
+	if s.State != state || s.Via != via {
+		s.Since = time.Now()
+	}
+	s.State, s.Via, s.Expires = state, via, 0
 }
 
 // leaveBehind forgets what only held for an address that is not used any more.

@@ -35,7 +35,7 @@ const (
 // the far end sees it. It returns what was granted, or an [outbound.Failure].
 func (l *Line) register(ctx context.Context, via outbound.Target, quiet time.Duration) (time.Duration, error) {
 	if s := l.Status(); s.State != "registered" || s.Via != via {
-		l.set("registering", via, nil, NoProblem)
+		l.trying(via)
 		l.tell(Registering{l, via})
 	}
 	began := time.Now()

@@ -249,7 +249,7 @@ func TestAllDeadThenOneReturns(t *testing.T) {
 						}
 					}
 					time.Sleep(dead)
-					if s := w.line.Status(); s.State == "registered" || s.Err == "" || s.Problem != ProxyProblem {
+					if s := w.line.Status(); s.State != "failed" || s.Err == "" || s.Problem != ProxyProblem {
 						t.Errorf("while all are dead: %+v", s)
 					}
 					for len(w.events) > 0 {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -36,6 +37,7 @@ type world struct {
 	lose    func(from, to string) bool // a datagram that gets lost
 	down    bool                       // no link at the telephone's side
 	streams map[netip.AddrPort]chan net.Conn
+	pipes   []*proxy
 	start   time.Time
 	events  chan Event
 	line    *Line
@@ -217,7 +219,7 @@ func (s *sock) SetWriteDeadline(time.Time) error { return nil }
 type proxy struct {
 	w    *world
 	addr netip.AddrPort
-	sock *sock
+	sock net.PacketConn
 
 	mu      sync.Mutex
 	silent  bool // hears nothing
@@ -233,9 +235,9 @@ type proxy struct {
 	handle func(p *proxy, req *sip.Request) bool
 	// answered takes a response to a request of the proxy's.
 	answers chan *sip.Response
-	acks    []*sip.Request
-	byes    int
-	cancels int
+	conns   map[string]net.Conn // by the telephone's address
+	byes    atomic.Int32
+	cancels atomic.Int32
 }
 
 const password = "secret"
@@ -248,10 +250,17 @@ func (w *world) proxy(addr string) *proxy {
 
 // up lets the proxy listen; kill closes its port.
 func (p *proxy) up() {
-	s, err := p.w.listen(p.addr)
+	var s net.PacketConn
+	var err error
+	if p.addr.Addr().IsLoopback() {
+		s, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(p.addr)) // the real network
+	} else {
+		s, err = p.w.listen(p.addr)
+	}
 	if err != nil {
 		p.w.t.Fatal(err)
 	}
+	p.addr = s.LocalAddr().(*net.UDPAddr).AddrPort()
 	p.mu.Lock()
 	p.sock = s
 	p.mu.Unlock()
@@ -270,6 +279,57 @@ func (p *proxy) up() {
 }
 
 func (p *proxy) kill() { p.sock.Close() }
+
+// tcp lets the proxy listen for connections; cut closes them and refuses more.
+func (w *world) tcp(addr string) *proxy {
+	p := &proxy{w: w, addr: netip.MustParseAddrPort(addr), realm: "example.net", granted: 60, used: map[string]bool{}, answers: make(chan *sip.Response, 64), conns: map[string]net.Conn{}}
+	accept := make(chan net.Conn)
+	w.mu.Lock()
+	w.streams[p.addr] = accept
+	w.mu.Unlock()
+	w.pipes = append(w.pipes, p)
+	go func() {
+		for conn := range accept {
+			from := conn.RemoteAddr().String()
+			p.set(func() { p.conns[from] = conn })
+			go func() {
+				parser := sip.NewParser().NewSIPStream()
+				b := make([]byte, 65536)
+				for {
+					n, err := conn.Read(b)
+					if err != nil {
+						return
+					}
+					if strings.Trim(string(b[:n]), "\r\n") == "" {
+						conn.Write([]byte("\r\n"))
+						continue
+					}
+					w.mu.Lock()
+					w.seen = append(w.seen, heard{time.Since(w.start), from, p.addr.String(), string(b[:n])})
+					w.mu.Unlock()
+					parser.ParseSIPStream(slices.Clone(b[:n]), func(m sip.Message) {
+						p.hear([]byte(m.String()), netip.MustParseAddrPort(from))
+					})
+				}
+			}()
+		}
+	}()
+	return p
+}
+
+func (p *proxy) cut() {
+	p.w.mu.Lock()
+	if a := p.w.streams[p.addr]; a != nil {
+		close(a)
+		delete(p.w.streams, p.addr)
+	}
+	p.w.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		c.Close()
+	}
+}
 
 func (p *proxy) set(f func()) { p.mu.Lock(); defer p.mu.Unlock(); f() }
 
@@ -302,12 +362,10 @@ func (p *proxy) request(req *sip.Request) {
 	p.mu.Lock()
 	code, handle := p.code, p.handle
 	switch req.Method {
-	case sip.ACK:
-		p.acks = append(p.acks, req)
 	case sip.BYE:
-		p.byes++
+		p.byes.Add(1)
 	case sip.CANCEL:
-		p.cancels++
+		p.cancels.Add(1)
 	}
 	p.mu.Unlock()
 	if code != 0 && req.Method != sip.ACK {
@@ -366,8 +424,15 @@ func farSession(addr, direction string) string {
 
 func (p *proxy) send(text, to string) {
 	p.mu.Lock()
-	s := p.sock
+	s, conn := p.sock, p.conns[to]
 	p.mu.Unlock()
+	if conn != nil {
+		p.w.mu.Lock()
+		p.w.seen = append(p.w.seen, heard{time.Since(p.w.start), p.addr.String(), to, text})
+		p.w.mu.Unlock()
+		conn.Write([]byte(text))
+		return
+	}
 	s.WriteTo([]byte(text), net.UDPAddrFromAddrPort(netip.MustParseAddrPort(to)))
 }
 
@@ -506,6 +571,9 @@ func (w *world) end() {
 	w.mu.Unlock()
 	for _, s := range socks {
 		s.Close()
+	}
+	for _, p := range w.pipes {
+		p.cut()
 	}
 }
 

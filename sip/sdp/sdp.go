@@ -77,8 +77,10 @@ var directionName = [...]string{SendRecv: "sendrecv", SendOnly: "sendonly", Recv
 
 func (d Direction) String() string { return directionName[d] }
 
-// Sends and Receives take a direction apart.
-func (d Direction) Sends() bool    { return d == SendRecv || d == SendOnly }
+// Sends reports whether the side that says it speaks.
+func (d Direction) Sends() bool { return d == SendRecv || d == SendOnly }
+
+// Receives reports whether the side that says it listens.
 func (d Direction) Receives() bool { return d == SendRecv || d == RecvOnly }
 
 func direction(sends, receives bool) Direction {
