@@ -236,13 +236,14 @@ func (c *call) ended(now time.Time, ev sip.Ended) {
 	c.a.calls = slices.DeleteFunc(c.a.calls, func(o *call) bool { return o == c })
 	c.tellPhones(now, phone.Ended, ev.Code)
 	c.hush()
-	how := ev.Reason
-	if ev.Code != 0 {
-		how = fmt.Sprintf("%d %s", ev.Code, ev.Reason)
-	}
+	end := "ended"
 	if !c.since.IsZero() {
-		how = "after " + now.Sub(c.since).Round(time.Second).String() + ": " + how
+		end += " after " + now.Sub(c.since).Round(time.Second).String()
 	}
-	c.a.log.Info(fmt.Sprintf("line %s: call with %s ended %s", c.line.cfg.Name, cmp.Or(c.peer, "somebody"), strings.TrimSuffix(how, ": ")))
+	why := ev.Reason
+	if ev.Code != 0 {
+		why = fmt.Sprintf("%d %s", ev.Code, ev.Reason)
+	}
+	c.a.log.Info(fmt.Sprintf("line %s: call with %s %s: %s", c.line.cfg.Name, cmp.Or(c.peer, "somebody"), end, why))
 	c.a.settle(c.line)
 }

@@ -31,6 +31,7 @@ type line struct {
 	failed   map[outbound.Target]string // what was said of each address since then
 	wrong    status.Trouble             // what keeps it from working, until it is registered
 	since    time.Time                  // of wrong
+	nameless time.Time                  // since when names are not resolved; zero: they are
 	fault    string                     // why it does not run, if it does not
 }
 
@@ -199,6 +200,10 @@ func (a *Agent) news(now time.Time, l *line, news sip.Event) {
 			how += fmt.Sprintf(" instead of %s", l.via)
 		}
 		l.via = ev.Via
+		if k := l.wrong.Kind; k == status.Link || k == status.Address {
+			l.route.Refresh() // names could not be asked for either,
+			l.nameless = now  // and have a fresh chance
+		}
 		l.wrong = status.Trouble{}
 		clear(l.failed)
 		a.log.Info(how)
@@ -243,7 +248,7 @@ func (a *Agent) news(now time.Time, l *line, news sip.Event) {
 // once until the line is registered again.
 func (a *Agent) lineFailed(now time.Time, l *line, ev sip.Failed) {
 	if t := outOfService(l); t.Kind != status.None {
-		l.blame(now, t)
+		l.blame(now, a.wayOut(t))
 	}
 	what := ev.Err.Error()
 	if l.failed[ev.Via] == what {

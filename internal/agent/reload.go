@@ -180,6 +180,9 @@ func (a *Agent) reload(c *config.Config) error {
 			kept++
 		}
 	}
+	for _, r := range a.routes {
+		r.Refresh()
+	}
 	a.startLines()
 	a.log.Info(fmt.Sprintf("configuration %s read again: %d of %d lines unchanged", c.File, kept, len(c.Lines)))
 	for _, late := range []struct {

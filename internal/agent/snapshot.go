@@ -150,6 +150,12 @@ func (a *Agent) lookAt(now time.Time, l *line) (shown status.Line, trouble, name
 	if sw := r.LastSwitch; !sw.To.IsZero() {
 		shown.LastSwitch = &status.Switch{From: sw.From.Dest, To: sw.To.Dest, Cause: sw.Cause, At: sw.At, Took: status.Millis(sw.Took)}
 	}
+	switch {
+	case r.DNS == "":
+		l.nameless = time.Time{}
+	case l.nameless.IsZero():
+		l.nameless = now
+	}
 	if r.DNS != "" {
 		names = status.Trouble{Kind: status.DNS, Who: who, What: r.DNS}
 	}
@@ -159,6 +165,9 @@ func (a *Agent) lookAt(now time.Time, l *line) (shown status.Line, trouble, name
 		return shown, status.Trouble{Kind: status.Address, Who: who, What: l.fault}, names
 	}
 	if shown.State == status.Registered {
+		if now.Sub(l.nameless) < lookTime {
+			names = status.Trouble{} // it may be over before it matters
+		}
 		return shown, trouble, names
 	}
 	if names.Kind != status.None && l.wrong.Kind == status.None && len(r.Ring) == 0 {
