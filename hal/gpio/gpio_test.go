@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ var _ hal.Lamp = (*Lamp)(nil)
 // business: periph's kernel lines turn into inputs when they are asked what they
 // are.
 type pin struct {
-	level  gpio.Level
+	level  atomic.Bool
 	outs   int
 	halted int
 	err    error
@@ -27,7 +28,7 @@ type pin struct {
 
 func (p *pin) Out(l gpio.Level) error {
 	p.outs++
-	p.level = l
+	p.level.Store(bool(l))
 	return p.err
 }
 func (p *pin) Halt() error                           { p.halted++; return p.err }
@@ -41,10 +42,11 @@ func TestLamp(t *testing.T) {
 	for _, low := range []bool{false, true} {
 		t.Run(fmt.Sprintf("active low %v", low), func(t *testing.T) {
 			haltest.RunLamp(t, func(t *testing.T) haltest.LampRig {
-				p := &pin{level: gpio.Level(low)}
+				p := new(pin)
+				p.level.Store(low)
 				return haltest.LampRig{
 					Lamp: New("phone1", p, Options{ActiveLow: low}),
-					Lit:  func() bool { return bool(p.level) != low },
+					Lit:  func() bool { return p.level.Load() != low },
 				}
 			})
 		})
@@ -63,8 +65,8 @@ func TestThePinIsLeftAloneUntilItIsNeeded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if p.outs != 1 || p.level != gpio.High {
-		t.Errorf("%d times out, level %v; want once, high", p.outs, p.level)
+	if p.outs != 1 || !p.level.Load() {
+		t.Errorf("%d times out, high %v; want once, high", p.outs, p.level.Load())
 	}
 	if err := errors.Join(l.Close(), l.Close()); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 // led-triggers.c, trigger/ledtrig-timer.c and ledtrig-pattern.c do with what is
 // written, and refuse.
 type linux struct {
+	mu         sync.Mutex
 	max        int
 	triggers   string
 	trigger    string
@@ -27,6 +29,8 @@ type linux struct {
 }
 
 func (k *linux) write(file, text string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.writes++
 	if k.broken[file] {
 		return syscall.EIO
@@ -80,6 +84,8 @@ func (k *linux) write(file, text string) error {
 }
 
 func (k *linux) lit() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	into := int(time.Since(k.since).Milliseconds())
 	switch k.trigger {
 	case "timer":

@@ -118,6 +118,8 @@ func (l *Lamp) Show(p hal.Pattern) error {
 			return l.soft.Show(p)
 		}
 	}
+	l.soft.Forget() // before anybody else writes
+	l.by = nobody
 	n := blink.Steps(p)
 	if n > 1 && (n == 2 && l.timer(p) || l.pattern(p, n)) {
 		l.shown, l.by = p, kernel
@@ -162,8 +164,6 @@ func (l *Lamp) pattern(p hal.Pattern, n int) bool {
 // hand hands the blinking over to the kernel by writing files, and reports
 // whether it took them.
 func (l *Lamp) hand(files ...[2]string) bool {
-	l.soft.Forget()
-	l.by = nobody
 	for _, f := range files {
 		if l.write(f[0], f[1]) != nil {
 			return false
