@@ -74,7 +74,7 @@ var laws = []struct {
 		if p.Port.Name() == "" || p.Port.Kind() == "" {
 			p.Errorf("name %q, kind %q: neither may be empty", p.Port.Name(), p.Port.Kind())
 		}
-		if p.Port.Events() != p.Port.Events() {
+		if events := p.Port.Events(); events != p.Port.Events() {
 			p.Error("Events is another channel each time")
 		}
 		p.nothing()
