@@ -34,7 +34,7 @@ type Config struct {
 	Lines  []Line // at least one
 	Ports  []Port // as written; empty when the file has none
 
-	Lamps map[string]string // all patterns, for status.Table.With
+	Lamps map[string]string // the patterns the file gives, for status.Table.With
 
 	Warnings []Mistake // what is no mistake but unwise
 

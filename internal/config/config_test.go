@@ -66,8 +66,16 @@ func TestReference(t *testing.T) {
 
 func field(k *key, c *Config) any {
 	switch f := k.into(c, 0).(type) {
-	case lamp:
-		return c.Lamps[f.key]
+	case lamp: // what is not given is left to the board and to status.Default
+		if p, ok := c.Lamps[f.key]; ok {
+			return p
+		}
+		for _, row := range status.Default {
+			if row.Key == f.key {
+				return row.Pattern.Name
+			}
+		}
+		return ""
 	default:
 		return reflect.ValueOf(f).Elem().Interface()
 	}

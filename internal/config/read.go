@@ -100,7 +100,7 @@ func (r *reader) table(t *table, i int, v *value) {
 		if k.required && !v.broken && !v.torn {
 			r.wrong(v.at, t.path(k.name), "missing", fmt.Sprintf("want %s = %s here", k.name, k.example))
 		}
-		if k.def != "" {
+		if k.def != "" && !t.dots { // a board may have other lamps' patterns than we
 			d, bad := grow("default", []byte("it = "+k.def))
 			if bad != nil {
 				panic(bad)

@@ -195,7 +195,7 @@ var schema = []table{
 	},
 	{
 		name: "lamps", dots: true,
-		doc:  "What the lamps show, for each what and when; the first that holds wins. Patterns are\noff, solid, slow, fast, heartbeat, triple, double, or milliseconds lit and dark in\nturn: \"100/900\".",
+		doc:  "What the lamps show, for each what and when; the first that holds wins. Patterns are\noff, solid, slow, fast, heartbeat, triple, double, or milliseconds lit and dark in\nturn: \"100/900\". A board may have defaults of its own.",
 		keys: lampKeys(),
 	},
 }
