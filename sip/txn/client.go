@@ -44,10 +44,20 @@ func (l *Layer) Do(ctx context.Context, to outbound.Target, req *sip.Request, qu
 		quiet = patience
 	}
 	start := time.Now()
-	if err := l.prepare(ctx, to, req, quiet); err != nil {
-		return nil, err
+	err := l.prepare(ctx, to, req, quiet)
+	var res *sip.Response
+	if err == nil {
+		res, err = l.exchange(ctx, to, req, quiet-time.Since(start))
 	}
-	return l.exchange(ctx, to, req, quiet-time.Since(start))
+	return res, l.orClosed(err)
+}
+
+// orClosed says that the layer was closed where that is why something failed.
+func (l *Layer) orClosed(err error) error {
+	if err != nil && l.ctx.Err() != nil {
+		return ErrClosed
+	}
+	return err
 }
 
 // exchange sends a request that has its Via and waits for the final response.
@@ -103,9 +113,6 @@ func (l *Layer) exchange(ctx context.Context, to outbound.Target, req *sip.Reque
 // prepare finds the way to a target and writes it into the request: the Via
 // with our address there, a new branch, and rport (RFC 3581).
 func (l *Layer) prepare(ctx context.Context, to outbound.Target, req *sip.Request, quiet time.Duration) error {
-	if l.ctx.Err() != nil {
-		return ErrClosed
-	}
 	within, cancel := context.WithTimeout(ctx, quiet)
 	defer cancel()
 	local, err := l.transport.Connect(within, to)
@@ -113,8 +120,6 @@ func (l *Layer) prepare(ctx context.Context, to outbound.Target, req *sip.Reques
 	case err == nil:
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case l.ctx.Err() != nil:
-		return ErrClosed
 	case errors.Is(err, context.DeadlineExceeded):
 		return ErrNoAnswer
 	default:

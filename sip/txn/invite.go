@@ -121,7 +121,7 @@ func (i *Invite) run(ctx context.Context) {
 	defer i.l.work.Done()
 	start := time.Now()
 	if err := i.send(ctx); err != nil {
-		i.close(err)
+		i.close(i.l.orClosed(err))
 		return
 	}
 	defer i.l.forget(i)
@@ -188,7 +188,7 @@ func (i *Invite) send(ctx context.Context) error {
 		stop()
 	})
 	if err := i.l.prepare(ctx, i.to, i.req, i.quiet); err != nil {
-		if ctx.Err() != nil && i.l.ctx.Err() == nil {
+		if ctx.Err() != nil {
 			return ErrCancelled
 		}
 		return err

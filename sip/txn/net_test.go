@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -238,6 +239,7 @@ func openLine(t *testing.T, network transport.Network, change func(*Config)) *li
 			Network: network,
 			Trusts:  func(netip.Addr) bool { return true },
 			OnFault: func(f transport.Fault) { l.faults <- f },
+			Logger:  slog.New(slog.DiscardHandler),
 		},
 		OnRequest: func(s *Server) { l.requests <- s },
 	}
