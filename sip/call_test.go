@@ -226,6 +226,26 @@ func TestLastAddressGetsPatience(t *testing.T) {
 	})
 }
 
+// A proxy that says 100 and dies does not keep the caller: when the keep-alive
+// finds out, the call goes along.
+func TestDeadAfterTrying(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a := w.proxy(p1)
+		w.proxy(p2)
+		a.handle = on(sip.INVITE, func(p *proxy, req *sip.Request) {
+			p.answer(req, 100)
+			p.set(func() { p.silent = true })
+		})
+		registered(w, p1, p2)
+		w.line.Call("1", local)
+		m, took := await[Moved](w, time.Minute)
+		if m.To.Dest != p2 || took > 20*time.Second {
+			t.Errorf("%+v after %v", m, took)
+		}
+		await[Answered](w, time.Second)
+	})
+}
+
 func TestNobodyThere(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		a, b := w.proxy(p1), w.proxy(p2)

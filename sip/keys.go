@@ -63,7 +63,7 @@ func (k *keys) sign(via outbound.Target, req *sip.Request) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for a, s := range k.asked {
-		if a.dest == via.Dest && a.register == (req.Method == sip.REGISTER) {
+		if s.Asked() && a.dest == via.Dest && a.register == (req.Method == sip.REGISTER) {
 			req.AppendHeader(sip.NewHeader(field(a.proxy), s.Answer(k.who, string(req.Method), req.Recipient.String())))
 		}
 	}
@@ -107,7 +107,6 @@ func (k *keys) challenged(via outbound.Target, req *sip.Request, res *sip.Respon
 		s = new(digest.Session)
 	}
 	if err := s.Challenge(values, signed(req, a)); err != nil {
-		delete(k.asked, a) // what was refused is not shown again unasked
 		return err
 	}
 	// One answer for each header field and kind of request: a server that

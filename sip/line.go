@@ -174,12 +174,12 @@ func New(cfg Config, tell func(Event)) (*Line, error) {
 func (l *Line) Name() string { return l.cfg.Name }
 
 // Run registers, keeps alive and fails over until ctx ends; then it ends all
-// calls, unregisters, and returns within 2 s. It is called once.
+// calls, unregisters, and returns nil within 2 s. It is called once.
 func (l *Line) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	if err := l.open(ctx, work); err != nil {
-		return err
+	if !l.open(ctx, work) {
+		return nil
 	}
 	defer l.close(stop)
 
@@ -215,8 +215,8 @@ func (l *Line) Run(ctx context.Context) error {
 }
 
 // open gets the socket, however long that takes: at boot there may be no
-// address yet.
-func (l *Line) open(ctx, work context.Context) error {
+// address yet. It returns false when ctx ends first.
+func (l *Line) open(ctx, work context.Context) bool {
 	for {
 		layer, err := txn.New(ctx, txn.Config{
 			Transport: transport.Config{
@@ -230,16 +230,16 @@ func (l *Line) open(ctx, work context.Context) error {
 			l.mu.Lock()
 			l.layer, l.ctx, l.running = layer, work, true
 			l.mu.Unlock()
-			return nil
+			return true
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return false
 		}
 		f := failureOf(sip.REGISTER, time.Now(), nil, err)
 		l.set("failed", outbound.Target{}, f, NetworkProblem)
 		l.tell(Failed{l, outbound.Target{}, f})
 		if !sleep(ctx, openAgain) {
-			return ctx.Err()
+			return false
 		}
 	}
 }

@@ -23,6 +23,9 @@ const (
 	ringLong = 3 * time.Minute  // timer C: how long a call may ring
 )
 
+// errTakenAlong is why a call leaves a proxy that it had reached.
+var errTakenAlong = outbound.Failure{Method: string(sip.INVITE), Cause: outbound.NoAnswer, Err: errors.New("after 100 Trying, and the line has moved")}
+
 // Call places a call. offer is what we can hear; where its address is
 // unspecified the line fills in its own. All that follows is told by events.
 func (l *Line) Call(number string, offer sdp.Session) *Call {
@@ -242,8 +245,16 @@ func (c *Call) await(inv *txn.Invite, req *sip.Request, via outbound.Target) (*s
 	var final *sip.Response
 	long := time.NewTimer(ringLong)
 	defer long.Stop()
-	accepted := false
+	accepted, ringing := false, false
+	home, _ := l.route.Current()
 	for {
+		moved := l.route.Moved()
+		if at, ok := l.route.Current(); ok && at != via && at != home && accepted && !ringing {
+			// The proxy took the call with a 100 and was found dead since: the
+			// caller need not listen to nothing until he gives up.
+			inv.Abandon()
+			return nil, errTakenAlong
+		}
 		select {
 		case res, ok := <-inv.Responses():
 			if !ok {
@@ -259,6 +270,7 @@ func (c *Call) await(inv *txn.Invite, req *sip.Request, via outbound.Target) (*s
 			switch {
 			case res.StatusCode == 100:
 			case res.StatusCode < 200:
+				ringing = true
 				c.progress(req, res, via)
 			case res.StatusCode < 300:
 				l.route.Good(via, 0)
@@ -267,6 +279,7 @@ func (c *Call) await(inv *txn.Invite, req *sip.Request, via outbound.Target) (*s
 			default:
 				final = res
 			}
+		case <-moved:
 		case <-c.hung:
 			inv.Cancel()
 			c.end(0, "hung up")

@@ -79,6 +79,7 @@ type Session struct {
 	asked    bool
 	with     Challenge
 	count    uint32 // of uses of the nonce, nc
+	taken    bool   // the server took an answer since it last asked
 	cnonce   string // RFC 7616 section 3.4.2: -sess hashes use the first cnonce of the session
 	strength Algorithm
 	proven   bool // an answer of this strength was accepted
@@ -104,11 +105,12 @@ func (s *Session) Challenge(values []string, tried bool) error {
 	if s.proven && best.Algorithm.family() < s.strength.family() {
 		return ErrWeaker
 	}
-	if tried && !best.Stale && s.asked && best.Realm == s.with.Realm && s.count == 1 {
-		// The very first use of this nonce was refused: the password is wrong.
+	if tried && !best.Stale && s.asked && best.Realm == s.with.Realm && s.count == 1 && !s.taken {
+		// The very first use of the nonce it gave us was refused: the password is wrong.
+		s.asked = false // and not shown again unasked
 		return ErrRefused
 	}
-	s.asked, s.with, s.count = true, best, 0
+	s.asked, s.with, s.count, s.taken = true, best, 0, false
 	if s.newNonce == nil {
 		s.newNonce = rand.Text
 	}
@@ -123,6 +125,7 @@ func (s *Session) Accepted(info string) {
 	if !s.asked {
 		return
 	}
+	s.taken = true
 	if !s.proven || s.with.Algorithm > s.strength {
 		s.strength, s.proven = s.with.Algorithm, true
 	}

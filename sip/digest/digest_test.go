@@ -185,6 +185,13 @@ func TestRefusedAndStale(t *testing.T) {
 	if err := ask(`Digest realm="r", nonce="n2", qop="auth"`, true); !errors.Is(err, ErrRefused) {
 		t.Errorf("a fresh nonce refused: %v, want ErrRefused", err)
 	}
+	if s.Asked() || s.Answer(c, "REGISTER", "sip:h") != "" {
+		t.Error("what was refused is shown again unasked")
+	}
+	if err := ask(`Digest realm="r", nonce="n2", qop="auth"`, false); err != nil {
+		t.Fatal(err)
+	}
+	s.Answer(c, "REGISTER", "sip:h")
 	// RFC 7616 3.3: stale is "a case-insensitive flag indicating that the
 	// previous request from the client was rejected because the nonce value
 	// was stale. [...] the client may wish to simply retry the request".
@@ -197,6 +204,13 @@ func TestRefusedAndStale(t *testing.T) {
 	s.Answer(c, "REGISTER", "sip:h")
 	if err := ask(`Digest realm="r", nonce="n4", qop="auth"`, true); err != nil {
 		t.Errorf("old nonce without stale: %v", err)
+	}
+	// A nextnonce that the server has forgotten since.
+	s.Answer(c, "REGISTER", "sip:h")
+	s.Accepted(`nextnonce="n5"`)
+	s.Answer(c, "REGISTER", "sip:h")
+	if err := ask(`Digest realm="r", nonce="n6", qop="auth"`, true); err != nil {
+		t.Errorf("forgotten nextnonce: %v", err)
 	}
 }
 
