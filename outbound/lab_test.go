@@ -127,7 +127,7 @@ func (s *fakeDNS) serve(conn net.Conn, network string) {
 		s.mu.Lock()
 		q := query.Question[0]
 		s.asked = append(s.asked, dns.TypeToString[q.Qtype]+" "+strings.ToLower(q.Name))
-		silent, refused, delay, raw := s.silent || s.vanish[q.Qtype], s.refused, s.delay, s.raw
+		silent, refused, delay, raw, bend := s.silent || s.vanish[q.Qtype], s.refused, s.delay, s.raw, s.bend
 		reply := s.answer(query)
 		s.mu.Unlock()
 		if refused {
@@ -153,8 +153,8 @@ func (s *fakeDNS) serve(conn net.Conn, network string) {
 		if network == "tcp" {
 			out = append(binary.BigEndian.AppendUint16(nil, uint16(len(out))), out...)
 		}
-		if s.bend != nil && network == "udp" {
-			s.bend(query, reply)
+		if bend != nil && network == "udp" {
+			bend(query, reply)
 			if out, err = reply.Pack(); err != nil {
 				panic(err)
 			}
@@ -255,7 +255,10 @@ func dests(list []Target) string {
 	return strings.Join(s, " ")
 }
 
-func current(t testing.TB, r *Route) Target {
+func current(t interface {
+	Helper()
+	Fatal(...any)
+}, r *Route) Target {
 	t.Helper()
 	c, ok := r.Current()
 	if !ok {

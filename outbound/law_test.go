@@ -66,23 +66,23 @@ func TestRouteLaws(t *testing.T) {
 						f.RetryAfter = time.Duration(rapid.IntRange(0, 90).Draw(t, "retry after")) * time.Second
 					}
 					began := time.Now()
-					at = r.ring.Current()
-					turned := r.entered
+					at = current(t, r)
+					turned := entered(r)
 					f.Began = began
 					time.Sleep(time.Second)
-					undisturbed := r.entered == turned // no answer has moved the finger meanwhile
+					undisturbed := entered(r) == turned // no answer has moved the finger meanwhile
 					next, _ := r.Next(at, f)
-					moved := r.entered
+					moved := entered(r)
 					again, _ := r.Next(at, f)
 					if time.Since(began) != time.Second {
 						t.Fatal("Next waits")
 					}
-					if next != again || r.entered != moved || undisturbed && moved == turned {
+					if next != again || entered(r) != moved || undisturbed && moved == turned {
 						t.Fatalf("two failures of %v: first %v, then %v", at, next, again)
 					}
 					good = false
 				},
-				"good": func(*rapid.T) { at, good = r.ring.Current(), true; r.Good(at, time.Millisecond) },
+				"good": func(t *rapid.T) { at, good = current(t, r), true; r.Good(at, time.Millisecond) },
 				"": func(t *rapid.T) {
 					synctest.Wait()
 					c, ok := r.Current()
@@ -100,7 +100,7 @@ func TestRouteLaws(t *testing.T) {
 			time.Sleep(2 * time.Minute) // longer than any Retry-After above
 			all := r.Targets()
 			alive := all[rapid.IntRange(0, len(all)-1).Draw(t, "alive")]
-			at = r.ring.Current()
+			at = current(t, r)
 			tries, began := 0, time.Now()
 			for at != alive {
 				var wait time.Duration
@@ -164,4 +164,10 @@ func TestRouteTogether(t *testing.T) {
 			}
 		}
 	})
+}
+
+func entered(r *Route) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.entered
 }
