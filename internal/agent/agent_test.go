@@ -3,9 +3,11 @@ package agent
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,6 +97,38 @@ func TestWhichPortHasWhichLine(t *testing.T) {
 		if s.Lines[0].State != status.Registering || s.Problem != "" {
 			t.Errorf("%s: begins as %+v, problem %q", row.name, s.Lines[0], s.Problem)
 		}
+	}
+}
+
+// Lines with the same proxies, asked for in the same way, share a route.
+func TestRoutesAreShared(t *testing.T) {
+	line := func(proxy, transport string) string {
+		return fmt.Sprintf("[[line]]\nuser = \"1\"\ndomain = \"example.net\"\noutbound_proxy = [%s]\ntransport = %q\n", proxy, transport)
+	}
+	text := "state_dir = \"\"\n" + line(`"a.example", "b.example"`, "udp") + line(`"a.example", "b.example"`, "udp") +
+		line(`"b.example", "a.example"`, "udp") + line(`"a.example", "b.example"`, "tcp")
+	a, err := New(Config{Config: parse(t, text), Ports: sockets("1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := a.lines
+	if l[0].route != l[1].route || l[0].route == l[2].route || l[0].route == l[3].route || len(a.routes) != 3 || l[0].route.lines != 2 {
+		t.Errorf("%d routes", len(a.routes))
+	}
+	// Who is gone needs none.
+	s, err := a.prepare(parse(t, "state_dir = \"\"\n"+line(`"b.example", "a.example"`, "udp")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.apply(s); err != nil {
+		t.Fatal(err)
+	}
+	a.stopping = true // nothing of this runs
+	for _, l := range slices.Clone(a.lines) {
+		a.settle(l)
+	}
+	if len(a.lines) != 1 || len(a.routes) != 1 || a.routes[0].lines != 1 {
+		t.Errorf("%d lines on %d routes left", len(a.lines), len(a.routes))
 	}
 }
 

@@ -126,6 +126,9 @@ func (p *peer) message(m message, from net.Addr) {
 	switch method {
 	case "REGISTER":
 		p.register = m
+		_, user, _ := strings.Cut(m.get("to"), "sip:")
+		user, _, _ = strings.Cut(user, "@")
+		p.methods = append(p.methods, "REGISTER "+user)
 		_, after, _ := strings.Cut(m.get("contact"), "<")
 		p.contact, _, _ = strings.Cut(after, ">")
 		p.from = from

@@ -373,6 +373,31 @@ func TestReload(t *testing.T) {
 	b.until("the changed line is registered", func() bool { return b.agent.Snapshot().Lines[0].State == status.Registered })
 }
 
+// Lines come and go by themselves; those that stay do not notice.
+func TestLinesComeAndGo(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 1)
+	first := b.count("REGISTER 100")
+	two := b.text + strings.Replace(b.text[strings.Index(b.text, "[[line]]"):strings.Index(b.text, "[[port]]")], "100", "101", 1)
+	if err := b.agent.Reload(parse(t, two)); err != nil {
+		t.Fatal(err)
+	}
+	b.until("both lines are registered", func() bool {
+		s := b.agent.Snapshot()
+		return len(s.Lines) == 2 && s.Lines[1].State == status.Registered
+	})
+	if err := b.agent.Reload(parse(t, b.text)); err != nil {
+		t.Fatal(err)
+	}
+	b.until("the second line says goodbye", func() bool { return b.count("REGISTER 101") == 2 })
+	if s := b.agent.Snapshot(); len(s.Lines) != 1 || s.Lines[0].State != status.Registered {
+		t.Errorf("lines %+v", s.Lines)
+	}
+	if n := b.count("REGISTER 100"); n != first {
+		t.Errorf("the line that stayed sent %d REGISTERs", n-first)
+	}
+}
+
 // A clean stop hangs up and unregisters, and takes no longer than it may.
 func TestStop(t *testing.T) {
 	t.Parallel()
