@@ -128,7 +128,7 @@ func (a *Agent) apply(s *setup) error {
 				for _, l := range fresh {
 					a.leaveRoute(l.route)
 				}
-				return s.config.Mistake(fmt.Sprintf("line[%d]", i), err.Error(), "")
+				return config.Mistakes{s.config.Mistake(fmt.Sprintf("line[%d]", i), err.Error(), "")}
 			}
 			fresh = append(fresh, l)
 		}
