@@ -3,7 +3,6 @@ package sip
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -45,14 +44,14 @@ const (
 // home is where the route pointed when via was chosen; mostly it is via.
 func (l *Line) stay(ctx context.Context, via, home outbound.Target, granted time.Duration) {
 	began := time.Now()
-	refresh := time.NewTimer(refreshAfter(granted))
+	refresh := time.NewTimer(l.part(granted, refreshFrom, refreshTo))
 	defer refresh.Stop()
 	for {
 		moved := l.route.Moved()
 		if at, ok := l.route.Current(); ok && at != via && at != home {
 			return
 		}
-		ask := time.NewTimer(keepAliveAfter(l.cfg.KeepAlive))
+		ask := time.NewTimer(l.part(l.cfg.KeepAlive, keepAliveFrom, 1))
 		select {
 		case <-ctx.Done():
 		case <-refresh.C:
@@ -231,7 +230,7 @@ func (l *Line) lookout(ctx context.Context, first time.Duration) <-chan outbound
 		busy := map[outbound.Target]bool{} // answered 503 the last time
 		for {
 			l.probe(ctx, busy, found)
-			gap := probeFrom + rand.N(probeTo-probeFrom)
+			gap := l.between(probeFrom, probeTo)
 			if over := time.Since(began) - probeLong; over > 0 {
 				gap = min(gap+over/4, probeSlow)
 			}
@@ -267,9 +266,4 @@ func (l *Line) probe(ctx context.Context, busy map[outbound.Target]bool, found c
 			}
 		})
 	}
-}
-
-// keepAliveAfter is when to ask next, jittered downwards.
-func keepAliveAfter(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (keepAliveFrom + rand.Float64()*(1-keepAliveFrom)))
 }

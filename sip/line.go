@@ -16,11 +16,12 @@ package sip
 
 import (
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -46,13 +47,14 @@ type Config struct {
 	Network     transport.Network
 	Local       string // address to listen on; empty: any
 	Roots       *x509.CertPool
-	Expires     time.Duration // of the registration, asked for; 0: an hour
-	KeepAlive   time.Duration // 0: 15 s
-	KeepAliveBy string        // "options" (also ""), "crlf", "stun", "off"
-	NoAnswer    time.Duration // silence after which the next address is tried; 0: 4 s
-	InstanceID  string        // "urn:uuid:...", RFC 5626; empty: none
-	UserAgent   string        // empty: none is sent
-	Logger      *slog.Logger  // nil: slog.Default
+	Expires     time.Duration  // of the registration, asked for; 0: an hour
+	KeepAlive   time.Duration  // 0: 15 s
+	KeepAliveBy string         // "options" (also ""), "crlf", "stun", "off"
+	NoAnswer    time.Duration  // silence after which the next address is tried; 0: 4 s
+	InstanceID  string         // "urn:uuid:...", RFC 5626; empty: none
+	UserAgent   string         // empty: none is sent
+	Random      func() float64 // from [0, 1), for jitter; nil: math/rand. Any goroutine calls it.
+	Logger      *slog.Logger   // nil: slog.Default
 }
 
 // Defaults and limits of our own choice.
@@ -120,6 +122,9 @@ func New(cfg Config, tell func(Event)) (*Line, error) {
 	if cfg.NoAnswer == 0 {
 		cfg.NoAnswer = defaultNoAnswer
 	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Float64
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -160,8 +165,8 @@ func New(cfg Config, tell func(Event)) (*Line, error) {
 		route:   cfg.Route,
 		tell:    tell,
 		keys:    newKeys(digest.Credentials{User: cfg.AuthUser, Password: cfg.Password}, domain.Host),
-		user:    strings.ToLower(rand.Text()),
-		callID:  rand.Text(),
+		user:    strings.ToLower(crand.Text()),
+		callID:  crand.Text(),
 		faults:  make(chan transport.Fault, 16),
 		calls:   map[string]*Call{},
 		active:  map[*Call]bool{},
@@ -456,6 +461,17 @@ const (
 	ProxyProblem   Problem = "proxy"   // no configured proxy takes the line
 	AccountProblem Problem = "account" // the proxies live, but refuse this account
 )
+
+// between draws a duration, so that lines which began together do not stay
+// together.
+func (l *Line) between(from, to time.Duration) time.Duration {
+	return from + time.Duration(l.cfg.Random()*float64(to-from))
+}
+
+// part draws a part of d.
+func (l *Line) part(d time.Duration, from, to float64) time.Duration {
+	return l.between(time.Duration(float64(d)*from), time.Duration(float64(d)*to))
+}
 
 // sleep waits and reports whether it could wait to the end.
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -233,11 +232,6 @@ func (l *Line) contactURI(local transport.Local, addr netip.AddrPort) sip.Uri {
 		u.UriParams = params("transport", strings.ToLower(local.Transport))
 	}
 	return u
-}
-
-// refreshAfter is when to register again, jittered; see refreshFrom.
-func refreshAfter(granted time.Duration) time.Duration {
-	return time.Duration(float64(granted) * (refreshFrom + rand.Float64()*(refreshTo-refreshFrom)))
 }
 
 // failureOf says what a request met: a response that is none of the good ones,

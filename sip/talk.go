@@ -2,7 +2,6 @@ package sip
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -498,10 +497,11 @@ func (c *Call) refreshed(res *sip.Response, err error) {
 	case res.StatusCode == 491:
 		// RFC 3261 14.1: the owner of the Call-ID waits "between 2.1 and 4
 		// seconds", the other "between 0 and 2 seconds", "in units of 10 ms".
-		soon(2100*time.Millisecond + rand.N(1900*time.Millisecond))
+		from, to := 2100*time.Millisecond, 4*time.Second
 		if c.incoming {
-			soon(rand.N(2 * time.Second))
+			from, to = 0, 2*time.Second
 		}
+		soon(c.line.between(from, to))
 	case res.StatusCode == 405 || res.StatusCode == 501:
 		c.updates = false
 		soon(0)
