@@ -60,6 +60,20 @@
 //
 // Inside a tour the next address is tried at once. After a tour in which every
 // address failed a registration waits rand(½..1)·min(cap, 4 s·2ⁿ), the shape of
-// RFC 5626 section 4.5. Nothing in DNS and no Retry-After resets n; a failure
-// after a minute of good registration does.
+// RFC 5626 section 4.5, with n counting such tours. Nothing in DNS and no
+// Retry-After resets n, nor does a success alone: where a proxy takes a
+// registration and loses it again at once, a fleet would start the same storm
+// over and over. A registration that has held for a minute resets it. On the
+// first success after a start that makes no difference: n is 0 until a whole
+// tour has failed, and moves inside a tour never wait.
+//
+// Calls do not wait and do not count: a person who dials in vain does not slow
+// down the registration.
+//
+// # The account
+//
+// An account that is refused is tried at the other addresses too, since one
+// registrar may know what another does not; but slowly, and ever more slowly,
+// from half a minute to twenty. Lines of other accounts on the same Route are
+// left where they are: the finger stays where some line reports Good.
 package outbound

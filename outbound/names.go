@@ -17,6 +17,7 @@ const (
 	retryNoName  = 5 * time.Minute  // a name that does not exist may soon, whatever its zone says
 	askLong      = 10 * time.Second // how long an answer is waited for when nothing is known of a name
 	askShort     = 3 * time.Second  // and when its old addresses do meanwhile
+	holeTime     = time.Hour        // so long an answer with holes takes nothing away; then the holes are how this network is
 	watchConf    = 5 * time.Second  // how often resolv.conf is looked at
 )
 
@@ -30,6 +31,7 @@ type name struct {
 	asking bool          // a question is on its way
 	asked  time.Time     // when it left; zero: never
 	due    time.Time     // when the next one is to leave; zero: now
+	whole  time.Time     // when an answer without holes came last; at first: the start
 	ttl    time.Duration // of the last answer
 	failed int           // questions in vain since then
 	err    error         // of the last question
@@ -157,7 +159,10 @@ func (r *Route) learn(i int, answer Answer, err error) {
 	}
 	n.failed, n.fresh, n.ttl = 0, true, answer.TTL
 	n.due = now.Add(r.early(max(refreshFloor, answer.TTL/10*8)))
-	if answer.Partial {
+	switch {
+	case !answer.Partial:
+		n.whole = now
+	case now.Sub(n.whole) < holeTime:
 		n.due = now.Add(r.early(refreshFloor))
 		answer.join(n.known, n.rank)
 	}

@@ -92,7 +92,7 @@ func NewRoute(cfg RouteConfig) *Route {
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.trusted.Store(new(trusted))
 	for _, p := range cfg.Proxies {
-		n := name{Proxy: p}
+		n := name{Proxy: p, whole: time.Now()}
 		if p.Addr.IsValid() {
 			answer, _ := cfg.Resolver.Lookup(r.ctx, p)
 			n.known, n.rank, n.fresh = answer.Targets, answer.rank, true

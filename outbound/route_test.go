@@ -533,6 +533,12 @@ func TestPartialAnswer(t *testing.T) {
 		if got := dests(r.Targets()); got != "192.0.2.2:5060 [2001:db8::1]:5060" {
 			t.Errorf("ring %s", got)
 		}
+		// Where AAAA never gets an answer, that is how things are.
+		server.set(func(s *fakeDNS) { s.vanish = map[uint16]bool{dns.TypeAAAA: true} })
+		time.Sleep(2 * time.Hour)
+		if got := dests(r.Targets()); got != "192.0.2.2:5060" {
+			t.Errorf("ring %s", got)
+		}
 	})
 }
 
