@@ -814,7 +814,7 @@ func TestHundredCalls(t *testing.T) {
 			inc.Call.Ring()
 			inc.Call.Answer(local)
 			await[Answered](w, 5*time.Second)
-			in.ack(p.response())
+			in.ack(in.response())
 			inc.Call.Hangup()
 		}
 		await[Ended](w, 5*time.Second)

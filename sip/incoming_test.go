@@ -62,6 +62,16 @@ func (d *dialling) also(method string, seq int, branch string, more ...string) {
 		method, d.uri, d.p.addr, branch, d.n, to, d.n, seq, method, hs.String(), len(body), body), d.to)
 }
 
+// response is the final response to the INVITE.
+func (d *dialling) response() *sip.Response {
+	for {
+		res := d.p.response()
+		if res.CallID().Value() == fmt.Sprintf("in%d", d.n) && res.CSeq().MethodName == sip.INVITE {
+			return res
+		}
+	}
+}
+
 func (d *dialling) ack(res *sip.Response, more ...string) {
 	d.toTag, _ = res.To().Params.Get("tag")
 	d.also("ACK", 1, fmt.Sprintf("ack%d", d.n), more...)

@@ -37,50 +37,48 @@ const (
 	calm = 2 * time.Second // between two registrations, when the first one's connection was lost
 )
 
-// stay keeps a registration alive. It returns when it is time to register
-// again: to refresh, or elsewhere, because via is silent, the route has moved,
-// or the network says that via is gone.
+// stay keeps a registration alive until it is time to register again: to
+// refresh, then it returns true; or elsewhere, because via is silent or the
+// route has moved, then it returns false.
 //
 // home is where the route pointed when via was chosen; mostly it is via.
-func (l *Line) stay(ctx context.Context, via, home outbound.Target, granted time.Duration) {
+func (l *Line) stay(ctx context.Context, via, home outbound.Target, granted time.Duration) bool {
 	began := time.Now()
 	refresh := time.NewTimer(l.part(granted, refreshFrom, refreshTo))
 	defer refresh.Stop()
 	for {
 		moved := l.route.Moved()
 		if at, ok := l.route.Current(); ok && at != via && at != home {
-			return
+			return false
 		}
 		ask := time.NewTimer(l.part(l.cfg.KeepAlive, keepAliveFrom, 1))
+		lives := true
 		select {
 		case <-ctx.Done():
+			return false
 		case <-refresh.C:
-		case <-moved:
-			ask.Stop()
-			continue // whereto is seen above
+			return true
+		case <-moved: // whereto is seen above
 		case f := <-l.faults:
-			ask.Stop()
-			if f.Addr != via.Addr || f.Kind == transport.OwnSide {
-				continue
-			}
-			if f.Kind == transport.Lost || f.Kind == transport.TLSFailed {
+			switch {
+			case f.Addr != via.Addr || f.Kind == transport.OwnSide:
+			case f.Kind == transport.Lost || f.Kind == transport.TLSFailed:
 				// The flow is the registration (RFC 5626): a new one, here if
 				// possible, but not in a circle with a proxy that always hangs up.
 				sleep(ctx, calm-time.Since(began))
-				return
-			}
-			// An ICMP error can be forged: the address gets to speak for itself,
-			// and if it is true, the answer to that is another one.
-			if l.alive(ctx, via, moved) {
-				continue
+				return true
+			default:
+				// An ICMP error can be forged: the address gets to speak for
+				// itself, and if it is true, the answer to that is another one.
+				lives = l.alive(ctx, via, moved)
 			}
 		case <-ask.C:
-			if l.cfg.KeepAliveBy == "off" || l.alive(ctx, via, moved) {
-				continue
-			}
+			lives = l.cfg.KeepAliveBy == "off" || l.alive(ctx, via, moved)
 		}
 		ask.Stop()
-		return
+		if !lives {
+			return false
+		}
 	}
 }
 

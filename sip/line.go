@@ -213,7 +213,9 @@ func (l *Line) Run(ctx context.Context) error {
 			continue
 		}
 		l.registered(via, home, granted)
-		l.stay(ctx, via, home, granted)
+		if l.stay(ctx, via, home, granted) {
+			next = via
+		}
 	}
 	l.leave(via)
 	return nil

@@ -26,9 +26,11 @@ func TestLoopback(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	w := newWorld(t)
 	a, b := w.proxy("127.0.0.1:0"), w.proxy("127.0.0.1:0")
-	b.handle = func(p *proxy, req *sip.Request) bool {
-		return req.Method == sip.INVITE && !p.authorized(req, 407, "INVITE")
-	}
+	b.set(func() {
+		b.handle = func(p *proxy, req *sip.Request) bool {
+			return req.Method == sip.INVITE && !p.authorized(req, 407, "INVITE")
+		}
+	})
 	w.startLine(func(c *Config) { c.Network, c.Local = &kernel{}, "127.0.0.1:0" }, a.addr.String(), b.addr.String())
 	await[Registered](w, 10*time.Second)
 	a.kill()

@@ -243,7 +243,7 @@ type proxy struct {
 const password = "secret"
 
 func (w *world) proxy(addr string) *proxy {
-	p := &proxy{w: w, addr: netip.MustParseAddrPort(addr), realm: "example.net", granted: 60, used: map[string]bool{}, answers: make(chan *sip.Response, 64)}
+	p := &proxy{w: w, addr: netip.MustParseAddrPort(addr), realm: "example.net", granted: 60, used: map[string]bool{}, answers: make(chan *sip.Response, 4096)}
 	p.up()
 	return p
 }
@@ -282,7 +282,7 @@ func (p *proxy) kill() { p.sock.Close() }
 
 // tcp lets the proxy listen for connections; cut closes them and refuses more.
 func (w *world) tcp(addr string) *proxy {
-	p := &proxy{w: w, addr: netip.MustParseAddrPort(addr), realm: "example.net", granted: 60, used: map[string]bool{}, answers: make(chan *sip.Response, 64), conns: map[string]net.Conn{}}
+	p := &proxy{w: w, addr: netip.MustParseAddrPort(addr), realm: "example.net", granted: 60, used: map[string]bool{}, answers: make(chan *sip.Response, 4096), conns: map[string]net.Conn{}}
 	accept := make(chan net.Conn)
 	w.mu.Lock()
 	w.streams[p.addr] = accept
@@ -304,10 +304,10 @@ func (w *world) tcp(addr string) *proxy {
 						conn.Write([]byte("\r\n"))
 						continue
 					}
-					w.mu.Lock()
-					w.seen = append(w.seen, heard{time.Since(w.start), from, p.addr.String(), string(b[:n])})
-					w.mu.Unlock()
 					parser.ParseSIPStream(slices.Clone(b[:n]), func(m sip.Message) {
+						w.mu.Lock()
+						w.seen = append(w.seen, heard{time.Since(w.start), from, p.addr.String(), m.String()})
+						w.mu.Unlock()
 						p.hear([]byte(m.String()), netip.MustParseAddrPort(from))
 					})
 				}
