@@ -182,6 +182,49 @@ func TestLookupServiceVanishes(t *testing.T) {
 	})
 }
 
+// What is an answer to our question, letter by letter.
+func TestAccept(t *testing.T) {
+	query := new(dns.Msg)
+	query.SetQuestion("pRoXy.eXample.net.", dns.TypeA)
+	for _, c := range []struct {
+		name string
+		bend func(*dns.Msg)
+		err  error
+		ok   bool
+	}{
+		{"an answer", func(*dns.Msg) {}, nil, true},
+		{"no such name", func(r *dns.Msg) { r.Rcode = dns.RcodeNameError }, nil, true},
+		{"another case", func(r *dns.Msg) { r.Question[0].Name = "proxy.example.net." }, errCase, false},
+		{"another name", func(r *dns.Msg) { r.Question[0].Name = "pRoXy.example.org." }, nil, false},
+		{"another type", func(r *dns.Msg) { r.Question[0].Qtype = dns.TypeAAAA }, nil, false},
+		{"another class", func(r *dns.Msg) { r.Question[0].Qclass = dns.ClassCHAOS }, nil, false},
+		{"another number", func(r *dns.Msg) { r.Id ^= 1 }, nil, false},
+		{"a question", func(r *dns.Msg) { r.Response = false }, nil, false},
+		{"a notification", func(r *dns.Msg) { r.Opcode = dns.OpcodeNotify }, nil, false},
+		{"no question", func(r *dns.Msg) { r.Question = nil }, nil, false},
+		{"two questions", func(r *dns.Msg) { r.Question = append(r.Question, r.Question[0]) }, nil, false},
+		{"FORMERR", func(r *dns.Msg) { r.Rcode = dns.RcodeFormatError }, errFormat, false},
+		{"FORMERR alone", func(r *dns.Msg) { r.Rcode, r.Question = dns.RcodeFormatError, nil }, errFormat, false},
+		{"cut short", func(r *dns.Msg) { r.Truncated = true }, errTruncated, false},
+	} {
+		reply := (&fakeDNS{zone: zoneA("proxy.example.net", "192.0.2.1")}).answer(query)
+		reply.Question = slices.Clone(reply.Question)
+		c.bend(reply)
+		in, err := reply.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if msg, err := accept(query, in); err != c.err || (msg != nil) != c.ok {
+			t.Errorf("%s: %v, %v", c.name, msg, err)
+		}
+		for n := range in { // whatever is lost of it on the way
+			if msg, _ := accept(query, in[:n]); msg != nil && len(msg.Answer) == len(reply.Answer) && len(reply.Answer) > 0 {
+				t.Errorf("%s: accepted with %d of %d octets", c.name, n, len(in))
+			}
+		}
+	}
+}
+
 // A server that answers is asked first the next time.
 func TestExchangeStaysWithServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
