@@ -93,17 +93,17 @@ type Line struct {
 	work    sync.WaitGroup  // calls and what they wait for; see spawn
 	leaving chan struct{}   // closed when Run begins to end
 
-	mu       sync.Mutex
-	running  bool
-	home     outbound.Target // where the route pointed when status.Via took the registration
-	status   Status
-	calls    map[string]*Call // by our tag; not those that have ended
-	active   map[*Call]bool   // all whose goroutine runs
-	closed   bool             // no more work
-	service  []sip.Uri        // Service-Route of the registration, RFC 3608
-	seen     seen             // how the address in use sees us
-	lives    outbound.Target  // the latest to answer a probe
-	noOutbnd bool             // the registrar refused RFC 5626
+	mu          sync.Mutex
+	running     bool
+	home        outbound.Target // where the route pointed when status.Via took the registration
+	status      Status
+	calls       map[string]*Call // by our tag; not those that have ended
+	active      map[*Call]bool   // all whose goroutine runs
+	closed      bool             // no more work
+	service     []sip.Uri        // Service-Route of the registration, RFC 3608
+	seen        seen             // how the address in use sees us
+	lives       outbound.Target  // the latest to answer a probe
+	refused5626 bool             // the registrar refused RFC 5626
 }
 
 // New makes a line. It says what is wrong with the configuration and sends

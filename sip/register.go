@@ -182,8 +182,8 @@ func (l *Line) note(res *sip.Response) {
 func (l *Line) noOutbound(refuse bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	was := l.noOutbnd || l.cfg.InstanceID == ""
-	l.noOutbnd = l.noOutbnd || refuse
+	was := l.refused5626 || l.cfg.InstanceID == ""
+	l.refused5626 = l.refused5626 || refuse
 	return was
 }
 
