@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"math/cmplx"
 	"net"
 	"net/netip"
 	"runtime"
@@ -100,16 +101,19 @@ func (s *socket) heard(d time.Duration) []int16 {
 	return s.ear[n:]
 }
 
-// level is the level of a frequency in s, dBm0.
+// level is the level of a frequency in s, dBm0. The sines are made by turning,
+// which emulators of machines without floating point can bear.
 func level(s []int16, hz float64) float64 {
-	var re, im float64
-	for i, x := range s {
-		w := 1 - math.Cos(2*math.Pi*(float64(i)+0.5)/float64(len(s)))
-		sin, cos := math.Sincos(2 * math.Pi * hz * float64(i) / 8000)
-		re += float64(x) * cos * w
-		im += float64(x) * sin * w
+	var sum complex128
+	z, turn := complex(1, 0), cmplx.Rect(1, -2*math.Pi*hz/8000)
+	w, slow := cmplx.Rect(1, math.Pi/float64(len(s))), cmplx.Rect(1, 2*math.Pi/float64(len(s)))
+	for _, x := range s {
+		y := float64(x) * (1 - real(w))
+		sum += complex(y*real(z), y*imag(z))
+		z *= turn
+		w *= slow
 	}
-	return 20*math.Log10(2*math.Hypot(re, im)/float64(len(s))/32767+1e-9) + 3.14
+	return 20*math.Log10(2*cmplx.Abs(sum)/float64(len(s))/32767+1e-9) + 3.14
 }
 
 // A party is a telephone with its cord.

@@ -374,7 +374,7 @@ var frequencies = func() (f [8]uint16) {
 // full turn.
 var advance = func() (a [8]uint16) {
 	for i, f := range frequencies {
-		a[i] = uint16((int(f)*hop<<16 + 4000) / 8000)
+		a[i] = uint16((uint64(f)*hop<<16 + 4000) / 8000)
 	}
 	return a
 }()

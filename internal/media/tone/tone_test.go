@@ -15,12 +15,17 @@ func read(p *Player, ms int) []int16 {
 	return out
 }
 
-// at is the peak and phase of one frequency, Hann window.
+// at is the peak and phase of one frequency, Hann window. The sines are made
+// by turning, which emulators of machines without floating point can bear.
 func at(s []int16, hz float64) complex128 {
 	var sum complex128
-	for i, x := range s {
-		w := 1 - math.Cos(2*math.Pi*(float64(i)+0.5)/float64(len(s)))
-		sum += complex(float64(x)*w, 0) * cmplx.Rect(1, -2*math.Pi*hz*float64(i)/8000)
+	z, turn := complex(1, 0), cmplx.Rect(1, -2*math.Pi*hz/8000)
+	w, slow := cmplx.Rect(1, math.Pi/float64(len(s))), cmplx.Rect(1, 2*math.Pi/float64(len(s)))
+	for _, x := range s {
+		y := float64(x) * (1 - real(w))
+		sum += complex(y*real(z), y*imag(z))
+		z *= turn
+		w *= slow
 	}
 	return sum * complex(2/float64(len(s)), 0)
 }
@@ -37,8 +42,8 @@ func rms(s []int16) float64 {
 
 func TestFrequencyAndLevel(t *testing.T) {
 	worstHz, worstDB := 0.0, 0.0
-	for _, hz := range []uint16{25, 350, 400, 425, 440, 697, 1477, 2600, 3400} {
-		for _, level := range []DBm0{3, -1, -13, -24, -40} {
+	for _, hz := range []uint16{25, 425, 697, 1477, 3400} {
+		for _, level := range []DBm0{3, -13, -40} {
 			var p Player
 			p.Play(Tone{Steps: []Step{{Hz: [4]uint16{hz}}}, Level: level})
 			s := read(&p, 2100)[800:]
@@ -80,12 +85,13 @@ func TestDigitsAreClean(t *testing.T) {
 				t.Errorf("%c: column at %.2f dBm0", key, x)
 			}
 			var rest float64
-			for i, x := range s {
-				x := float64(x)
-				for f, z := range map[uint16]complex128{Rows[r]: low, Columns[c]: high} {
-					x -= real(z * cmplx.Rect(1, 2*math.Pi*float64(f)*float64(i)/8000))
-				}
-				rest += x * x / float64(len(s))
+			turnLow, turnHigh := cmplx.Rect(1, 2*math.Pi*float64(Rows[r])/8000), cmplx.Rect(1, 2*math.Pi*float64(Columns[c])/8000)
+			zl, zh := low, high
+			for _, x := range s {
+				d := float64(x) - real(zl) - real(zh)
+				rest += d * d / float64(len(s))
+				zl *= turnLow
+				zh *= turnHigh
 			}
 			margin := 20*math.Log10(cmplx.Abs(low)/math.Sqrt2) - 10*math.Log10(rest)
 			if margin < 60 {
