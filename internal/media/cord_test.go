@@ -274,7 +274,9 @@ const allKeys = "1234567890*#ABCD"
 // Every key is told once, also through the echo of the dial tone.
 func TestKeysAreToldOnce(t *testing.T) {
 	together(t, 1, func(_ *wire, p []*party) {
+		p[0].mu.Lock()
 		p[0].echo = 0.4
+		p[0].mu.Unlock()
 		p[0].Set(Patch{Ear: tone.Usual(tone.Dial)})
 		time.Sleep(100 * time.Millisecond)
 		for i := range allKeys {
@@ -362,6 +364,8 @@ func TestKeysInACall(t *testing.T) {
 			if st := a.Stats(); st.EventsSent != 2*uint64(min(events, 1)) {
 				t.Errorf("events %d: %d events sent", events, st.EventsSent)
 			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			t.Logf("events %d: %d ms of two keys left in the sound of %d ms", events, inSound, sound)
 			if events != 0 && inSound > 40 {
 				t.Errorf("%d ms of two keys left in the sound, want at most 20 each", inSound)
