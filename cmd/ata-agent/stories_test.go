@@ -1,6 +1,3 @@
-//go:build stories
-
-// The tag goes when go.sum has golang.org/x/tools, which testscript needs.
 
 package main
 

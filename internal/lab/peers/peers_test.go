@@ -1,0 +1,450 @@
+package peers
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const network = "127.0.30" // .1 .2 .3 proxies, .20 SIPp, .21 baresip, .22 a caller, .53 names
+
+// A part is a program that runs until the test ends.
+type part struct {
+	*exec.Cmd
+	t   *testing.T
+	log *bytes.Buffer
+}
+
+// run starts a program in a process group of its own, so that its children end
+// with it.
+func run(t *testing.T, name string, args ...string) *part {
+	t.Helper()
+	p := &part{exec.Command(name, args...), t, new(bytes.Buffer)}
+	p.Stdout, p.Stderr = p.log, p.log
+	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.WaitDelay = time.Second
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.signal(syscall.SIGCONT)
+		p.signal(syscall.SIGTERM)
+		ended := make(chan struct{})
+		go func() { p.Wait(); close(ended) }()
+		select {
+		case <-ended:
+		case <-time.After(3 * time.Second):
+			p.signal(syscall.SIGKILL)
+			<-ended
+		}
+		if t.Failed() {
+			tail := p.log.String()
+			t.Logf("%s said:\n%s", filepath.Base(name), tail[max(0, len(tail)-4000):])
+		}
+	})
+	return p
+}
+
+func (p *part) signal(s syscall.Signal) { syscall.Kill(-p.Process.Pid, s) }
+
+// fill copies a file of testdata into dir with its placeholders replaced.
+func fill(t *testing.T, dir, file string, replace ...string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, file)
+	replace = append(replace, "NET", network, "DIR", dir)
+	if err := os.WriteFile(out, []byte(strings.NewReplacer(replace...).Replace(string(text))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// A world is the provider, its far ends, and an agent.
+type world struct {
+	t       *testing.T
+	dir     string
+	binary  string
+	config  string
+	names   *part
+	proxies [3]*part
+	agent   *part
+}
+
+func newWorld(t *testing.T, proxy, transport string) *world {
+	t.Helper()
+	binary := os.Getenv("ATA_AGENT")
+	if binary == "" {
+		t.Skip("needs Debian's kamailio, nsd, sip-tester and baresip: run with make peers")
+	}
+	w := &world{t: t, dir: t.TempDir(), binary: binary}
+	fill(t, w.dir, "peers.zone")
+	w.names = run(t, "nsd", "-d", "-c", fill(t, w.dir, "nsd.conf"))
+	for i := range w.proxies {
+		w.startProxy(i)
+	}
+	w.config = filepath.Join(w.dir, "ata-agent.toml")
+	text := fmt.Sprintf(`board = "sim"
+country = "us"
+state_dir = %q
+control = %q
+[dns]
+servers = ["%s.53:5353"]
+[[line]]
+user = "100"
+password = "secret-of-100"
+domain = "peers.test"
+outbound_proxy = [%q]
+transport = %q
+expires = "60s"
+`, w.dir, filepath.Join(w.dir, "c.sock"), network, proxy, transport)
+	if err := os.WriteFile(w.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.listening(network + ".1:5060")
+	w.agent = run(t, binary, "run", "--config", w.config)
+	w.registered(10*time.Second, "")
+	return w
+}
+
+func (w *world) startProxy(i int) {
+	modules, _ := filepath.Glob("/usr/lib/*/kamailio/modules")
+	if len(modules) == 0 {
+		w.t.Fatal("kamailio's modules are not under /usr/lib/*/kamailio")
+	}
+	dir := filepath.Join(w.dir, fmt.Sprint("kamailio", i+1))
+	os.MkdirAll(dir, 0o700)
+	conf := fill(w.t, dir, "kamailio.cfg", "ADDRESS", fmt.Sprintf("%s.%d", network, i+1), "MODULES", modules[0]+"/")
+	w.proxies[i] = run(w.t, "kamailio", "-DD", "-E", "-m", "16", "-M", "4", "-Y", dir, "-P", filepath.Join(dir, "pid"), "-f", conf)
+}
+
+// listening waits until something listens on a TCP address.
+func (w *world) listening(addr string) {
+	w.t.Helper()
+	for range 100 {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	w.t.Fatalf("nobody listens on %s", addr)
+}
+
+type status struct {
+	Lines []struct {
+		State, Proxy string
+		Ring         []struct{ Address, State string }
+	}
+	Ports   []struct{ Hook, State string }
+	Problem string
+}
+
+func (w *world) status() (s status) {
+	w.t.Helper()
+	out, err := exec.Command(w.binary, "status", "--json", "--config", w.config).Output()
+	if err != nil {
+		return s
+	}
+	if err := json.Unmarshal(out, &s); err != nil {
+		w.t.Fatalf("%v in %s", err, out)
+	}
+	return s
+}
+
+// registered waits until the line is registered at a proxy other than not, and
+// returns how long that took and where it is.
+func (w *world) registered(limit time.Duration, not string) (time.Duration, string) {
+	w.t.Helper()
+	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		s := w.status()
+		if len(s.Lines) > 0 && s.Lines[0].State == "registered" && s.Lines[0].Proxy != not {
+			return time.Since(began), s.Lines[0].Proxy
+		}
+		if time.Since(began) > limit {
+			w.t.Fatalf("not registered after %v: %+v", limit, s)
+		}
+	}
+}
+
+func (w *world) phone(args ...string) {
+	w.t.Helper()
+	if out, err := exec.Command(w.binary, append([]string{"phone", "--config", w.config, "1"}, args...)...).CombinedOutput(); err != nil {
+		w.t.Fatalf("phone %v: %v: %s", args, err, out)
+	}
+}
+
+// call lifts, dials and waits until the far end has answered.
+func (w *world) call(number string, limit time.Duration) time.Duration {
+	w.t.Helper()
+	w.phone("lift")
+	w.phone("press", number)
+	began := time.Now()
+	w.phone("press", "#")
+	w.phone("wait", "talking", "--timeout", limit.String())
+	return time.Since(began)
+}
+
+func (w *world) hangUp() {
+	w.t.Helper()
+	w.phone("hang-up")
+	w.phone("wait", "idle", "--timeout", "5s")
+}
+
+// hear speaks a tone of hz into the mouth and returns what the ear heard meanwhile.
+func (w *world) hear(hz float64) []int16 {
+	w.t.Helper()
+	tone := make([]int16, 8000*3)
+	for i := range tone {
+		tone[i] = int16(8000 * math.Sin(2*math.Pi*hz*float64(i)/8000))
+	}
+	in, out := filepath.Join(w.dir, "in.wav"), filepath.Join(w.dir, "out.wav")
+	writeWAV(w.t, in, tone)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		exec.Command(w.binary, "phone", "--config", w.config, "1", "record", out, "--for", "3s").Run()
+	}()
+	w.phone("play", in)
+	<-done
+	return readWAV(w.t, out)
+}
+
+// share is how much of the loudest second of the sound is at hz, 0 to 1.
+func share(sound []int16, hz float64) float64 {
+	best := 0.0
+	for at := 0; at+8000 <= len(sound); at += 2000 {
+		var re, im, power float64
+		for i, s := range sound[at : at+8000] {
+			x := float64(s)
+			re += x * math.Cos(2*math.Pi*hz*float64(i)/8000)
+			im += x * math.Sin(2*math.Pi*hz*float64(i)/8000)
+			power += x * x
+		}
+		if power > 8000*100*100 { // louder than -47 dBm0: not a whisper of noise
+			best = max(best, (re*re+im*im)/(8000/2)/power)
+		}
+	}
+	return best
+}
+
+func (w *world) wants(sound []int16, hz float64, who string) {
+	w.t.Helper()
+	if s := share(sound, hz); s < 0.8 {
+		w.t.Errorf("%s heard %.0f %% of %.0f Hz in %d samples", who, 100*s, hz, len(sound))
+	}
+}
+
+func (w *world) sipp() *part {
+	return run(w.t, "sipp", "-sn", "uas", "-i", network+".20", "-p", "5060", "-mi", network+".20",
+		"-rtp_echo", "-nostdin", "-mp", "16000")
+}
+
+// baresip answers by itself, plays 440 Hz and keeps what it hears as WAV.
+func (w *world) baresip() (heard func() []int16) {
+	dir := filepath.Join(w.dir, "baresip")
+	os.MkdirAll(dir, 0o700)
+	modules, _ := filepath.Glob("/usr/lib/baresip/modules")
+	modules = append(modules, "/usr/lib/baresip/modules")
+	config := fmt.Sprintf(`sip_listen %s.21:5060
+net_interface lo
+call_local_timeout 120
+audio_player aubridge,x
+audio_source ausine,440
+audio_alert aubridge,y
+ausrc_srate 8000
+auplay_srate 8000
+snd_path %s
+module_path %s
+module g711.so
+module ausine.so
+module aubridge.so
+module sndfile.so
+module_app account.so
+module_app menu.so
+`, network, dir, modules[0])
+	os.WriteFile(filepath.Join(dir, "config"), []byte(config), 0o600)
+	os.WriteFile(filepath.Join(dir, "accounts"), []byte(fmt.Sprintf("<sip:700@%s.21>;regint=0;answermode=auto;audio_codecs=PCMU\n", network)), 0o600)
+	os.WriteFile(filepath.Join(dir, "contacts"), nil, 0o600)
+	run(w.t, "baresip", "-f", dir)
+	return func() []int16 {
+		w.t.Helper()
+		for range 40 {
+			files, _ := filepath.Glob(filepath.Join(dir, "dump-*-dec.wav"))
+			if len(files) > 0 {
+				return readWAV(w.t, files[len(files)-1])
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		w.t.Fatal("baresip kept no sound")
+		return nil
+	}
+}
+
+func TestCallsWithSound(t *testing.T) {
+	for _, transport := range []string{"udp", "tcp"} {
+		t.Run(transport, func(t *testing.T) {
+			w := newWorld(t, "proxy.peers.test", transport)
+			w.sipp()
+			heard := w.baresip()
+			time.Sleep(500 * time.Millisecond)
+
+			w.call("600", 5*time.Second)
+			w.wants(w.hear(1000), 1000, "the ear, through SIPp's echo,")
+			w.hangUp()
+
+			w.call("700", 5*time.Second)
+			w.wants(w.hear(1300), 440, "the ear, from baresip,")
+			w.hangUp()
+			time.Sleep(500 * time.Millisecond)
+			w.wants(heard(), 1300, "baresip")
+
+			// A call for us.
+			caller := exec.Command("sipp", network+".1:5060", "-sf", "testdata/caller.xml", "-s", "100", "-i", network+".22",
+				"-mi", network+".22", "-mp", "17000", "-m", "1", "-d", "5000", "-rtp_echo", "-nostdin", "-timeout", "30s")
+			var said bytes.Buffer
+			caller.Stdout, caller.Stderr = &said, &said
+			if err := caller.Start(); err != nil {
+				t.Fatal(err)
+			}
+			w.phone("wait", "ringing", "--timeout", "5s")
+			w.phone("lift")
+			w.phone("wait", "talking", "--timeout", "5s")
+			w.wants(w.hear(800), 800, "the ear, from the caller's echo,")
+			if err := caller.Wait(); err != nil {
+				t.Errorf("the caller: %v\n%s", err, said.String())
+			}
+			w.hangUp()
+		})
+	}
+}
+
+func TestProxyDies(t *testing.T) {
+	for _, c := range []struct {
+		name, proxy string
+		signal      syscall.Signal
+		dnsDead     bool
+		bar         time.Duration
+	}{
+		{"A/kill", "proxy.peers.test", syscall.SIGKILL, false, 1500 * time.Millisecond},
+		{"A/stop", "proxy.peers.test", syscall.SIGSTOP, false, 6 * time.Second},
+		{"SRV/kill", "srv.peers.test", syscall.SIGKILL, false, 1500 * time.Millisecond},
+		{"SRV/stop", "srv.peers.test", syscall.SIGSTOP, false, 6 * time.Second},
+		{"SRV/kill, names dead", "srv.peers.test", syscall.SIGKILL, true, 1500 * time.Millisecond},
+		{"A/stop, names dead", "proxy.peers.test", syscall.SIGSTOP, true, 6 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, c.proxy, "udp")
+			w.sipp()
+			time.Sleep(500 * time.Millisecond)
+
+			// In a call: it goes on.
+			w.call("600", 5*time.Second)
+			_, used := w.registered(time.Second, "")
+			i := int(used[len(network)+1] - '1')
+			if c.dnsDead {
+				w.names.signal(syscall.SIGSTOP)
+			}
+			w.proxies[i].signal(c.signal)
+			w.wants(w.hear(1000), 1000, "the ear, after the proxy died,")
+			took, now := w.registered(25*time.Second, used)
+			t.Logf("registered at %s %.1f s later", now, took.Seconds())
+			w.hangUp()
+
+			// The next call goes out at once; the one after a second death as soon as it is noticed.
+			if took := w.call("600", 5*time.Second); took > 1500*time.Millisecond {
+				t.Errorf("the next call took %v", took)
+			}
+			w.hangUp()
+			i = int(now[len(network)+1] - '1')
+			w.proxies[i].signal(c.signal)
+			took = w.call("600", 10*time.Second)
+			t.Logf("a call through the second dead proxy was answered after %.2f s", took.Seconds())
+			if took > c.bar {
+				t.Errorf("that is over %v", c.bar)
+			}
+			w.hangUp()
+			w.registered(10*time.Second, now)
+		})
+	}
+}
+
+// A hundred calls leave nothing behind: no socket, no growth to speak of.
+func TestHundredCalls(t *testing.T) {
+	w := newWorld(t, "proxy.peers.test", "udp")
+	w.sipp()
+	time.Sleep(500 * time.Millisecond)
+	proc := fmt.Sprintf("/proc/%d", w.agent.Process.Pid)
+	measure := func() (files int, rss int64) {
+		fds, _ := os.ReadDir(proc + "/fd")
+		statm, _ := os.ReadFile(proc + "/statm")
+		fmt.Sscan(strings.Fields(string(statm))[1], &rss)
+		return len(fds), rss * int64(os.Getpagesize())
+	}
+	for range 5 {
+		w.call("600", 5*time.Second)
+		w.hangUp()
+	}
+	files, rss := measure()
+	for range 100 {
+		w.call("600", 5*time.Second)
+		w.hangUp()
+	}
+	time.Sleep(time.Second)
+	files2, rss2 := measure()
+	t.Logf("files %d then %d, resident %.1f then %.1f MiB", files, files2, float64(rss)/(1<<20), float64(rss2)/(1<<20))
+	if files2 > files {
+		t.Errorf("%d files are open, %d were", files2, files)
+	}
+	if rss2 > rss+(2<<20) {
+		t.Errorf("memory grew by %d bytes", rss2-rss)
+	}
+}
+
+func writeWAV(t *testing.T, file string, samples []int16) {
+	t.Helper()
+	var b bytes.Buffer
+	n := uint32(2 * len(samples))
+	b.WriteString("RIFF")
+	binary.Write(&b, binary.LittleEndian, 36+n)
+	b.WriteString("WAVEfmt ")
+	binary.Write(&b, binary.LittleEndian, []uint32{16})
+	binary.Write(&b, binary.LittleEndian, []uint16{1, 1})
+	binary.Write(&b, binary.LittleEndian, []uint32{8000, 16000})
+	binary.Write(&b, binary.LittleEndian, []uint16{2, 16})
+	b.WriteString("data")
+	binary.Write(&b, binary.LittleEndian, n)
+	binary.Write(&b, binary.LittleEndian, samples)
+	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// readWAV takes 16-bit mono; a length that was never filled in is as long as the file.
+func readWAV(t *testing.T, file string) []int16 {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(b, []byte("data"))
+	if at < 0 || at+8 > len(b) {
+		t.Fatalf("%s is no WAV file", file)
+	}
+	b = b[at+8:]
+	samples := make([]int16, len(b)/2)
+	binary.Read(bytes.NewReader(b[:2*len(samples)]), binary.LittleEndian, samples)
+	return samples
+}
