@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -26,8 +25,7 @@ func DemoOf(ctx context.Context, dir string, launch func(config string) (stop fu
 func demonstrate(ctx context.Context, o Options, out io.Writer) error {
 	o.KeepAlive = 5 * time.Second
 	j := NewJournal(out, true)
-	d := &demo{ctx: ctx, out: out, seen: make(map[string]time.Time)}
-	j.Tap(d.see)
+	d := &demo{ctx: ctx, out: out}
 	w, err := NewWorld(o, j)
 	if err != nil {
 		return err
@@ -41,21 +39,12 @@ func demonstrate(ctx context.Context, o Options, out io.Writer) error {
 	return err
 }
 
-// A demo remembers when what was seen.
+// A demo is a world with a teller.
 type demo struct {
 	*World
 	ctx context.Context
 	out io.Writer
-	sum []string
-
-	mu   sync.Mutex
-	seen map[string]time.Time // texts, the latest time
-}
-
-func (d *demo) see(_ Source, text string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.seen[text] = time.Now()
+	sum []string // what is said at the end
 }
 
 func (d *demo) chapter(format string, args ...any) {
@@ -114,7 +103,9 @@ func (d *demo) tell() error {
 (%s), a name server,
 and far ends that answer calls. A telephone is plugged into the agent; a hand
 moves its receiver and an ear listens. Left is the time in seconds; ">" is what
-is done, indented is what follows.
+is done, indented is what follows. The voip lamp is solid when the line is
+registered at the first proxy, beats when it is at another, and blinks slowly
+while it looks for one.
 `, outbound, strings.Join(where, ", "))
 
 	d.chapter("1. The agent starts. It asks DNS, and registers at the first address.")
@@ -132,8 +123,8 @@ is done, indented is what follows.
 	if err != nil {
 		return err
 	}
-	d.note("dial tone %s after the receiver was lifted", short(took))
-	if _, err = d.until(15*time.Second, "the ear hears 1000 Hz", func() error { return d.do("press 5551234") }); err != nil {
+	d.note("dial tone: the ear knew it %s after the receiver was lifted", short(took))
+	if _, err = d.until(15*time.Second, "the ear hears 1000 Hz", func() error { return d.do("press 5551234#") }); err != nil {
 		return err
 	}
 	if _, err = d.until(5*time.Second, "the far end hears 1800 Hz", func() error { return d.do("whistle 1800 1s") }); err != nil {
@@ -163,10 +154,7 @@ is done, indented is what follows.
 	}
 
 	d.chapter("4. The next call goes out at once.")
-	if err := d.call(); err != nil {
-		return err
-	}
-	if _, err = d.until(10*time.Second, "ends the call (BYE)", func() error { return d.do("hang up") }); err != nil {
+	if err := d.call("the next call"); err != nil {
 		return err
 	}
 
@@ -174,10 +162,7 @@ is done, indented is what follows.
 	if err := d.do("silence p2"); err != nil {
 		return err
 	}
-	if err := d.call(); err != nil {
-		return err
-	}
-	if _, err = d.until(10*time.Second, "ends the call (BYE)", func() error { return d.do("hang up") }); err != nil {
+	if err := d.call("a call with the proxy silent and nobody aware of it"); err != nil {
 		return err
 	}
 	if err := d.do("wait 1s"); err != nil {
@@ -191,17 +176,23 @@ is done, indented is what follows.
 	return nil
 }
 
-// call lifts, dials, and waits for ringing and the far end's voice.
-func (d *demo) call() error {
+// call lifts, dials, waits for ringing and the far end's voice, and hangs up.
+func (d *demo) call(name string) error {
 	if _, err := d.until(5*time.Second, "the ear hears dial", func() error { return d.do("lift") }); err != nil {
 		return err
 	}
-	took, err := d.until(20*time.Second, "the far end rings", func() error { return d.do("press 5551234") })
+	took, err := d.until(20*time.Second, "the far end rings", func() error { return d.do("press 5551234#") })
 	if err != nil {
 		return err
 	}
-	const pressing = 7 * 200 * time.Millisecond // Press returns after the last digit and its pause
-	d.note("the next call rang %s after its last digit", short(max(0, took-pressing)))
-	_, err = d.until(10*time.Second, "the ear hears 1000 Hz", func() error { return nil })
+	const pressing = 8 * 200 * time.Millisecond // Press returns after the last digit and its pause
+	d.note("%s: it rings %s after the last digit", name, short(max(0, took-pressing)))
+	if _, err = d.until(10*time.Second, "the ear hears 1000 Hz", func() error { return nil }); err != nil {
+		return err
+	}
+	if err := d.do("wait 500ms"); err != nil {
+		return err
+	}
+	_, err = d.until(10*time.Second, "ends the call (BYE)", func() error { return d.do("hang up") })
 	return err
 }

@@ -53,8 +53,9 @@ const (
 
 	earFloor  = 30 // RMS below which it is silence: -57 dBm0
 	earJoin   = 65 * time.Millisecond
-	earSettle = 2 // blocks a new sound must last before it is believed
-	earEdge   = 2 // blocks in which one sound goes over into another
+	earSettle = 2  // blocks a new sound must last before it is believed
+	earEdge   = 2  // blocks in which one sound goes over into another
+	earLost   = 25 // blocks without a name until "something" is heard: a busy computer drops some sound
 )
 
 // Whistles are the frequencies beside the known sounds that an ear can name.
@@ -193,7 +194,7 @@ func (e *Ear) decide() {
 			e.become("nothing")
 		}
 	case last.set == "?":
-		if last.blocks >= 5 {
+		if last.blocks >= earLost {
 			e.become("something")
 		}
 	case last.blocks >= 4:

@@ -89,7 +89,7 @@ func TestEarHearsChanges(t *testing.T) {
 		noise[i] = int16(i * i * 7919 % 5000)
 	}
 	feed(noise)
-	want := []string{"40 ms dial", "1100 ms nothing", "1540 ms ringback", "9580 ms 1000 Hz", "10600 ms something"}
+	want := []string{"40 ms dial", "1100 ms nothing", "1540 ms ringback", "9580 ms 1000 Hz", "11000 ms something"}
 	if !slices.Equal(heard, want) {
 		t.Errorf("heard %q\nwant %q", heard, want)
 	}

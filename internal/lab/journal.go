@@ -14,15 +14,16 @@ import (
 // A Journal writes what happened, in order, with the time since its start in
 // seconds: what was done flush left behind a ">", what followed indented.
 //
-// Entries that share an instant are put into the order of their Source, since
-// virtual time does not order them: machines first, then the agent's log,
-// lamps, bell and ear.
+// Entries that share an instant (within the few microseconds by which the flows
+// of a network differ) are put into the order of their Source, since virtual
+// time does not order them: machines first, by their names, then the agent's
+// log, lamps, bell and ear.
 type Journal struct {
 	mu      sync.Mutex
 	out     io.Writer
 	start   time.Time
 	live    bool    // write at once
-	pending []entry // of one instant
+	pending []entry // of one instant, within a few microseconds
 	mute    bool
 	waiting map[chan struct{}]string // for a text
 	taps    []func(Source, string)
@@ -40,6 +41,9 @@ const (
 	BellRung               // the bell
 	EarHears               // the ear
 )
+
+// instant is how far apart things may be that happen at once.
+const instant = 5 * time.Microsecond
 
 type entry struct {
 	at     time.Duration
@@ -71,7 +75,7 @@ func (j *Journal) Add(s Source, format string, args ...any) {
 		}
 	}
 	e := entry{time.Since(j.start), s, text}
-	if len(j.pending) > 0 && j.pending[0].at != e.at {
+	if len(j.pending) > 0 && e.at-j.pending[0].at > instant {
 		j.flush()
 	}
 	j.pending = append(j.pending, e)
@@ -124,7 +128,12 @@ func (j *Journal) Flush() {
 }
 
 func (j *Journal) flush() {
-	slices.SortStableFunc(j.pending, func(a, b entry) int { return cmp.Compare(a.source, b.source) })
+	slices.SortStableFunc(j.pending, func(a, b entry) int {
+		if a.source == Machine && b.source == Machine {
+			return cmp.Compare(a.text, b.text)
+		}
+		return cmp.Compare(a.source, b.source)
+	})
 	for _, e := range j.pending {
 		mark := "  "
 		if e.source == Done {

@@ -42,10 +42,11 @@ type Network struct {
 	// Delay is how long every datagram travels. Set before use.
 	Delay time.Duration
 
+	seed uint64 // decides what is lost
+
 	mu    sync.Mutex
 	hosts map[netip.Addr]*Host
 	flows map[flowKey]*flow
-	rand  *rand.Rand // decides what is lost
 }
 
 // NewNetwork makes an empty network. The seed decides which datagrams are lost
@@ -55,7 +56,7 @@ func NewNetwork(seed uint64) *Network {
 		Delay: 10 * time.Millisecond,
 		hosts: make(map[netip.Addr]*Host),
 		flows: make(map[flowKey]*flow),
-		rand:  rand.New(rand.NewPCG(seed, 0x6c6162)),
+		seed:  seed,
 	}
 }
 
@@ -193,14 +194,23 @@ func hashFlow(k flowKey) uint32 {
 	return h.Sum32()
 }
 
-// lost draws whether a datagram between the two is lost. Called with mu held.
+// lost draws whether something from one host to the other is lost. Called with
+// mu held.
 func (n *Network) lost(from, to *Host) bool {
 	for _, h := range []*Host{from, to} {
-		if h.off || h.linkDown || h.loss > 0 && n.rand.Float64() < h.loss {
+		if h.off || h.linkDown || h.loss > 0 && draw(n.seed, from.addr.String()+to.addr.String()) < h.loss {
 			return true
 		}
 	}
 	return false
+}
+
+// draw is a number from [0, 1) that depends on the seed, on what it is for, and
+// on the microsecond: never on who asked before, which goroutines may dispute.
+func draw(seed uint64, what string) float64 {
+	h := fnv.New64a()
+	fmt.Fprint(h, seed, what, time.Now().UnixMilli())
+	return rand.New(rand.NewPCG(seed, h.Sum64())).Float64()
 }
 
 // freePort finds an unused port. Called with mu held.

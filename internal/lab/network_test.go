@@ -215,6 +215,7 @@ func TestLossIsWhatTheSeedSays(t *testing.T) {
 			b.Lose(0.3)
 			for i := range got {
 				from.WriteTo([]byte{byte(i), byte(i >> 8)}, &net.UDPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 5060})
+				time.Sleep(20 * time.Millisecond)
 			}
 			to.SetReadDeadline(time.Now().Add(time.Second))
 			buf := make([]byte, 2)

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -93,7 +92,6 @@ func (v *Provider) Proxy(name string, place Place, port uint16, ca *Authority, n
 		place: place,
 		port:  port,
 		conns: make(map[net.Conn]struct{}),
-		rand:  rand.New(rand.NewPCG(v.seed, uint64(len(v.proxies)))),
 	}
 	if ca != nil {
 		cert := ca.Issue(names...)
@@ -202,8 +200,9 @@ func (v *Provider) register(p *Proxy, tx *serverTx) {
 		expires = min(expires, v.Granted)
 	}
 	was := v.bindings[user]
+	lapsed := ""
 	if was != nil && time.Now().After(was.until) {
-		v.tell("the registration of %s at %s has run out", user, was.proxy.Name)
+		lapsed = fmt.Sprintf(" (that at %s had run out)", was.proxy.Name)
 		was = nil
 	}
 	res := reply(req, tx.hop, 200, randomName())
@@ -219,7 +218,7 @@ func (v *Provider) register(p *Proxy, tx *serverTx) {
 		v.bindings[user] = &binding{proxy: p, hop: tx.hop, contact: contact.Address, until: time.Now().Add(expires)}
 		switch {
 		case was == nil || was.proxy != p:
-			v.tell("%s registers %s by %s for %v", p.Name, user, tx.hop.name, expires)
+			v.tell("%s registers %s by %s for %v%s", p.Name, user, tx.hop.name, expires, lapsed)
 		case was.hop.conn != tx.hop.conn:
 			v.tell("%s registers %s again, by another connection", p.Name, user)
 		}

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strconv"
@@ -39,7 +38,6 @@ type Proxy struct {
 	clients map[string]*clientTx
 	nonces  map[string]bool
 	counted int // nonces given
-	rand    *rand.Rand
 	done    sync.WaitGroup
 }
 
@@ -207,7 +205,7 @@ func (p *Proxy) readPackets(pc net.PacketConn) {
 		b := append([]byte(nil), buf[:n]...)
 		h := hop{pc: pc, to: from, name: "udp"}
 		p.prov.mu.Lock()
-		lost := p.faults.Loss > 0 && p.rand.Float64() < p.faults.Loss
+		lost := p.faults.Loss > 0 && draw(p.prov.seed, p.Name) < p.faults.Loss
 		p.prov.mu.Unlock()
 		if lost {
 			continue

@@ -55,6 +55,7 @@ type storming struct {
 	offHook  time.Time            // zero: the receiver is on its hook
 	onHook   time.Time
 	restless bool      // a law about this receiver was already told
+	dialled  bool      // since it was lifted
 	lastTalk time.Time // a far end was last seen in an answered call
 }
 
@@ -135,7 +136,7 @@ func (b *storming) look() {
 		}
 	}
 	if off && now.Sub(b.offHook) > time.Second && now.Sub(b.offHook) < 3*time.Second && b.Hearing() == "nothing" && !b.restless &&
-		port.State != "talking" {
+		!b.dialled && port.State != "talking" {
 		b.restless = true
 		b.law(lawTone, "the port is %s", port.State)
 	}
@@ -232,15 +233,15 @@ func (b *storming) person() error {
 	b.restless = false
 	switch {
 	case b.offHook.IsZero():
-		b.offHook = time.Now()
+		b.offHook, b.dialled = time.Now(), false
 		if err := b.do("lift"); err != nil {
 			return err
 		}
 		if b.r.IntN(4) > 0 {
-			numbers := []string{"5551234", "5550000", "5551180", "5551100", "5550486", "5550404", "555", "*", "5551234#"}
+			b.dialled = true
+			numbers := []string{"5551234#", "5550000#", "5551180#", "5551100#", "5550486#", "5550404#", "555", "*", "5551234"}
 			b.try("press " + numbers[b.r.IntN(len(numbers))])
 		}
-		b.offHook = time.Now()
 		return nil
 	case b.r.IntN(4) == 0:
 		return b.do("flash")
@@ -284,7 +285,7 @@ func (b *storming) calm(ctx context.Context) error {
 	heardBy := b.heard()
 	b.offHook = time.Now()
 	b.do("lift")
-	b.do("press 5551234")
+	b.do("press 5551234#")
 	b.pass(ctx, 5*time.Second)
 	if h := b.Hearing(); h != "1000 Hz" {
 		b.law(lawEnd, "the ear hears %s instead of the far end", h)
