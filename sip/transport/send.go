@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"sync"
 
 	"github.com/emiago/sipgo/sip"
@@ -91,6 +90,3 @@ func intact(b []byte, msg sip.Message) error {
 }
 
 var crlf2 = []byte("\r\n\r\n")
-
-// Clean reports whether a string may stand in a header: it holds no CR, LF or NUL.
-func Clean(s string) bool { return !strings.ContainsAny(s, "\r\n\x00") }

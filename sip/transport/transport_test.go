@@ -778,29 +778,41 @@ func TestStreamLife(t *testing.T) {
 	}
 }
 
-// A peer that takes nothing holds nobody up.
+// A peer that takes nothing holds nobody up: what is meant for it waits in a
+// queue, and when that is full the connection is given up.
 func TestStreamBacklog(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	l := openLine(t, nil)
-	to := target(netip.MustParseAddrPort(ln.Addr().String()), outbound.TCP)
+	l := openLine(t, func(c *Config) { c.Network = piped{&real{}} })
+	to := target(netip.MustParseAddrPort("192.0.2.7:5060"), outbound.TCP)
 	if _, err := l.Connect(t.Context(), to); err != nil {
 		t.Fatal(err)
 	}
 	big := parse(t, options("X-Big: "+strings.Repeat("x", 7000)))
-	deadline := time.Now().Add(patience)
-	for l.Send(to, big) == nil {
-		if time.Now().After(deadline) {
-			t.Fatal("a peer that reads nothing is written to for ever")
+	sent := 0
+	for ; l.Send(to, big) == nil; sent += 7000 {
+		if sent > 2*writeBacklog {
+			t.Fatalf("%d bytes are kept for a peer that reads nothing", sent)
 		}
 	}
 	if f := eventually(t, "lost", l.faults); f.Kind != Lost {
 		t.Errorf("got %+v", f)
 	}
+	if sent < writeBacklog/2 {
+		t.Errorf("given up after %d bytes", sent)
+	}
 }
+
+// piped is a network where the peer of a TCP connection reads nothing.
+type piped struct{ *real }
+
+func (piped) DialContext(context.Context, string, string) (net.Conn, error) {
+	a, _ := net.Pipe()
+	return addressed{a}, nil
+}
+
+type addressed struct{ net.Conn }
+
+func (addressed) LocalAddr() net.Addr  { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 100), Port: 50000} }
+func (addressed) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 5060} }
 
 func TestDialGivesUpWithItsCaller(t *testing.T) {
 	// 192.0.2.0/24 is for documentation: nobody answers there, if there is a way at all.

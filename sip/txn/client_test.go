@@ -667,6 +667,7 @@ func TestBadResponsesAreDropped(t *testing.T) {
 			"two Vias":       strings.Replace(res, "From: ", "Via: SIP/2.0/UDP x;branch=z9hG4bK1\r\nFrom: ", 1),
 			"another branch": strings.Replace(res, "z9hG4bK.", "z9hG4bK.x", 1),
 			"another method": strings.Replace(res, "7 OPTIONS", "7 REGISTER", 1),
+			"line end":       strings.Replace(res, "Call-ID: ", "Contact: <sip:a@b>;x=\"\nX-Evil: 1\"\r\nCall-ID: ", 1),
 			"truncated":      strings.Replace(res, "Content-Length: 0", "Content-Length: 9", 1),
 		} {
 			far.put([]byte(bad))

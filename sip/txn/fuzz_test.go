@@ -60,7 +60,9 @@ func FuzzReceive(f *testing.F) {
 		if res, ok := msg.(*sip.Response); ok && sound(res) {
 			// What we would send to end such a call can be sent.
 			for _, req := range []*sip.Request{successAck(invite, res), refusalAck(invite, res), inDialog(invite, res, sip.BYE, 8)} {
-				transport.Intact(req)
+				if err := transport.Intact(req); err != nil {
+					t.Errorf("%v in\n%v", err, req)
+				}
 			}
 		}
 		for len(far.in) > 0 {

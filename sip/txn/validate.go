@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
+
+	"github.com/ata-agent/ata-agent/sip/transport"
 )
 
 // check looks for what makes a request unfit to be handled and returns the
@@ -53,7 +55,8 @@ func check(req *sip.Request) int {
 	return 0
 }
 
-// sound reports whether a response can be given to a transaction. RFC 3261
+// sound reports whether a response can be given to a transaction, and its
+// headers be used in what follows from it. RFC 3261
 // section 8.1.3.3: "If more than one Via header field value is present in a
 // response, the UAC SHOULD discard the message."
 func sound(res *sip.Response) bool {
@@ -63,7 +66,7 @@ func sound(res *sip.Response) bool {
 	if res.StatusCode < 100 || res.StatusCode > 699 || !strings.EqualFold(res.SipVersion, "SIP/2.0") || badLength(res) {
 		return false
 	}
-	return len(res.GetHeaders("via")) == 1
+	return len(res.GetHeaders("via")) == 1 && transport.Intact(res) == nil
 }
 
 // badLength reports whether a body is shorter than its Content-Length says.
