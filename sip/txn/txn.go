@@ -2,8 +2,8 @@
 // in the order in which it came. Its one idea: a message is handled, to the
 // end, by the goroutine that has read it, so that nothing can overtake.
 //
-// It stands on sipgo's messages and parser and on two of its state machines:
-// the non-INVITE client and both servers. Three things are ours, because
+// It stands on sipgo's messages and parser and on three of its state machines:
+// the non-INVITE client and both servers. Four things are ours, because
 // sipgo's were measured to be unsound:
 //
 //   - Its TransactionLayer starts a goroutine for every message. On one
