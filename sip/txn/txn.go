@@ -13,6 +13,8 @@
 //     a time limit of its own: the timers are package variables.
 //   - It makes a CANCEL that does not follow its INVITE, and retransmits a 2xx
 //     on a schedule of its own without ever giving up.
+//   - It draws a new To tag for each response to one request, and its
+//     transaction for a CANCEL never ends.
 //
 // So the INVITE client here is one goroutine that reads like RFC 3261 section
 // 17.1.1, and the answering side sends its 2xx again until the ACK.
