@@ -1,26 +1,41 @@
 // Package country knows how telephones sound and ring in forty countries.
 //
 // Its one idea: a country is data with its sources. countries.json holds what
-// is known of each, says where every fact was seen and marks what was not; the
-// code only reads it. A country is decoded when it is asked for, so that a
-// small device pays for its own and no other.
+// is known of each, says where every fact was seen and marks what was not.
+// countries.txt is what of it a telephone needs, in a sixth of the space, made
+// by the tests and compared by them; only that is part of the program. A
+// country is read when it is asked for, so that a small device pays for its own
+// and no other.
 package country
 
 import (
 	_ "embed"
-	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/hal/hook"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 )
 
-//go:embed countries.json
-var file []byte
+// file has a paragraph for each country, sorted by code:
+//
+//	us US ulaw normal 20:2000/4000 911 United States / Canada (NANP)
+//	 busy 480+620/500,/500 -24
+//	 sit !950/330,!1400/330,!1800/330,/0
+//
+// First code, ISO code, companding, pulses, the bell's frequency and cadence,
+// emergency numbers and name; then its tones, with steps as Asterisk's
+// indications.conf writes them: frequencies and milliseconds, ! is not
+// repeated, 400*25 is modulated. Behind them may stand the level in dBm0, one
+// for all frequencies or one for each, and "stop" when the tone does not start
+// again.
+//
+//go:generate go test -run TestCompact -update .
+//go:embed countries.txt
+var file string
 
 // A Country is how one country's telephones sound. Nobody changes it; any
 // goroutine may read it.
@@ -30,6 +45,7 @@ type Country struct {
 	Name string // in English
 
 	Ring       hal.Cadence
+	Pulses     hook.Numbering
 	Companding Companding // of its G.711 networks, hence what to offer first
 
 	// Emergency numbers. None was checked against a national source.
@@ -47,43 +63,13 @@ const (
 	MuLaw
 )
 
-// record is a country as the file writes it.
-type record struct {
-	ISO   string
-	Name  string
-	Tones map[tone.Name]struct {
-		Steps []struct {
-			F    []uint16 // Hz
-			AM   uint16   // Hz
-			MS   uint32
-			Once bool
-		}
-		Loop bool
-	}
-	Levels map[tone.Name]json.RawMessage `json:"levels_dbm"`
-	Ring   struct {
-		Cadence []int64 `json:"cadence_ms"`
-		Hz      uint8   `json:"freq_hz"`
-	}
-	Companding string
-	Emergency  struct{ Numbers []string }
-}
-
-// all is the file with each country still undecoded. It is read again every
-// time: a copy would stay in memory for good, and is asked for twice a year.
-func all() map[string]json.RawMessage {
-	var top struct {
-		Countries map[string]json.RawMessage
-	}
-	if err := json.Unmarshal(file, &top); err != nil {
-		panic("countries.json: " + err.Error())
-	}
-	return top.Countries
-}
-
 // Codes lists the countries, sorted: "at", "au", ...
-func Codes() []string {
-	return slices.Sorted(maps.Keys(all()))
+func Codes() (codes []string) {
+	for p := range strings.SplitSeq(file, "\n\n") {
+		code, _, _ := strings.Cut(p, " ")
+		codes = append(codes, code)
+	}
+	return codes
 }
 
 // Get returns the country of a code, in upper or lower case; "gb" is the
@@ -93,86 +79,70 @@ func Get(code string) (*Country, error) {
 	if key == "gb" {
 		key = "uk"
 	}
-	raw, ok := all()[key]
-	if !ok {
-		return nil, fmt.Errorf("country %q is not known: want one of %s", code, strings.Join(Codes(), " "))
+	for p := range strings.SplitSeq(file, "\n\n") {
+		if rest, ok := strings.CutPrefix(p, key+" "); ok {
+			return read(key, rest), nil
+		}
 	}
-	var r record
-	if err := json.Unmarshal(raw, &r); err != nil {
-		return nil, fmt.Errorf("country %s: %w", key, err)
-	}
-	return r.country(key)
+	return nil, fmt.Errorf("country %q is not known: want one of %s", code, strings.Join(Codes(), " "))
 }
 
-// country checks the record and turns it into what the program uses.
-func (r *record) country(code string) (*Country, error) {
-	c := &Country{
-		Code:      code,
-		ISO:       r.ISO,
-		Name:      r.Name,
-		Emergency: r.Emergency.Numbers,
-		Ring:      hal.Cadence{Hz: r.Ring.Hz},
-		tones:     make(map[tone.Name]tone.Tone, len(r.Tones)),
-	}
-	switch r.Companding {
-	case "alaw":
-		c.Companding = ALaw
-	case "ulaw":
+// read reads a paragraph of the file behind its code. What is wrong with it the
+// tests would have said.
+func read(code, text string) *Country {
+	head, tones, _ := strings.Cut(text, "\n")
+	f := strings.SplitN(head, " ", 6)
+	c := &Country{Code: code, ISO: f[0], Name: f[5], Emergency: strings.Split(f[4], ","), tones: make(map[tone.Name]tone.Tone)}
+	if f[1] == "ulaw" {
 		c.Companding = MuLaw
-	default:
-		return nil, fmt.Errorf("country %s: companding %q: want alaw or ulaw", code, r.Companding)
 	}
-	if n := len(r.Ring.Cadence); n == 0 || n%2 != 0 || n > len(c.Ring.Steps) {
-		return nil, fmt.Errorf("country %s: a ring of %d steps: want pairs of ringing and silence, at most %d steps",
-			code, n, len(c.Ring.Steps))
+	c.Pulses, _ = hook.ParseNumbering(f[2])
+	hz, cadence, _ := strings.Cut(f[3], ":")
+	c.Ring.Hz = uint8(number(hz))
+	for i, ms := range strings.Split(cadence, "/") {
+		c.Ring.Steps[i] = time.Duration(number(ms)) * time.Millisecond
 	}
-	for i, ms := range r.Ring.Cadence {
-		c.Ring.Steps[i] = time.Duration(ms) * time.Millisecond
+	for line := range strings.SplitSeq(strings.TrimSpace(tones), "\n") {
+		t := readTone(strings.Fields(line))
+		c.tones[t.Name] = t
 	}
-	for name, from := range r.Tones {
-		t := tone.Tone{Name: name, Loop: from.Loop}
-		level, gain, err := r.level(name)
-		if err != nil {
-			return nil, fmt.Errorf("country %s: level of %s: %w", code, name, err)
+	return c
+}
+
+func readTone(f []string) tone.Tone {
+	t := tone.Tone{Name: tone.Name(f[0]), Loop: true}
+	var each []string // frequency's level
+	for _, more := range f[2:] {
+		if more == "stop" {
+			t.Loop = false
+			continue
 		}
-		t.Level = level
-		for _, s := range from.Steps {
-			step := tone.Step{AM: s.AM, Ms: s.MS, Once: s.Once}
-			if len(s.F) > len(step.Hz) {
-				return nil, fmt.Errorf("country %s: %s has %d frequencies at once: at most %d", code, name, len(s.F), len(step.Hz))
-			}
-			copy(step.Hz[:], s.F)
-			if len(s.F) == len(gain) {
-				for i, dB := range gain {
-					step.Gain[i] = dB
+		each = strings.Split(more, ",")
+		t.Level = tone.DBm0(number(each[0]))
+	}
+	for text := range strings.SplitSeq(f[1], ",") {
+		var s tone.Step
+		text, s.Once = strings.CutPrefix(text, "!")
+		sounds, ms, _ := strings.Cut(text, "/")
+		sounds, am, _ := strings.Cut(sounds, "*")
+		s.Ms, s.AM = uint32(number(ms)), uint16(number(am))
+		if sounds != "" {
+			all := strings.Split(sounds, "+")
+			for i, hz := range all {
+				s.Hz[i] = uint16(number(hz))
+				if len(each) == len(all) {
+					s.Gain[i] = int8(tone.DBm0(number(each[i])) - t.Level)
 				}
 			}
-			t.Steps = append(t.Steps, step)
 		}
-		c.tones[name] = t
+		t.Steps = append(t.Steps, s)
 	}
-	return c, nil
+	return t
 }
 
-// level reads the level of a tone where the country has one: a number for all
-// its frequencies, or a list with one for each. gain is what each frequency
-// has above level.
-func (r *record) level(name tone.Name) (level tone.DBm0, gain []int8, err error) {
-	raw, ok := r.Levels[name]
-	if !ok {
-		return 0, nil, nil
-	}
-	if raw[0] != '[' {
-		return level, nil, json.Unmarshal(raw, &level)
-	}
-	var each []tone.DBm0
-	if err := json.Unmarshal(raw, &each); err != nil || len(each) == 0 {
-		return 0, nil, err
-	}
-	for _, l := range each {
-		gain = append(gain, int8(l-each[0]))
-	}
-	return each[0], gain, nil
+func number(s string) int {
+	n, _ := strconv.Atoi(s)
+	return n
 }
 
 // instead says which of its own tones a country uses for one its table lacks.
