@@ -26,6 +26,7 @@ type Session struct {
 
 	Codecs    []Codec // best first
 	Events    uint8   // payload type of telephone-event, RFC 4733; 0 is none
+	Flash     bool    // this side takes a hook flash as an event too, beside the keys
 	Ptime     time.Duration
 	MaxPtime  time.Duration // 0 is unsaid, as for Ptime
 	Direction Direction
@@ -110,6 +111,7 @@ func Answer(local, offer Session) (Session, error) {
 	a := local
 	a.lines = offer.lines
 	a.Codecs, a.Events = common(local, offer)
+	a.Flash = local.Flash && a.Events != 0
 	if len(a.Codecs) == 0 || offer.Addr.Port() == 0 {
 		return a, ErrNothingInCommon
 	}
@@ -126,6 +128,7 @@ func Answer(local, offer Session) (Session, error) {
 func Agree(local, remote Session) (Session, error) {
 	m := Session{Addr: remote.Addr, Ptime: remote.Ptime, MaxPtime: remote.MaxPtime, ID: remote.ID, Version: remote.Version}
 	m.Codecs, m.Events = common(local, remote)
+	m.Flash = local.Flash && remote.Flash && m.Events != 0
 	if len(m.Codecs) == 0 || remote.Addr.Port() == 0 {
 		return m, ErrNothingInCommon
 	}
@@ -228,11 +231,17 @@ func (s *Session) read(d *pion.SessionDescription, m *pion.MediaDescription) err
 	}
 
 	maps := map[uint8]Codec{}
+	var flash [128]bool // by payload type
 	for _, a := range append(d.Attributes[:len(d.Attributes):len(d.Attributes)], m.Attributes...) {
 		switch a.Key {
 		case "rtpmap":
 			if c, ok := rtpmap(a.Value); ok {
 				maps[c.PT] = c
+			}
+		case "fmtp":
+			pt, events, _ := strings.Cut(a.Value, " ")
+			if n, err := strconv.ParseUint(pt, 10, 7); err == nil {
+				flash[n] = lists(events, hookFlash)
 			}
 		case "ptime":
 			s.Ptime = milliseconds(a.Value)
@@ -259,13 +268,33 @@ func (s *Session) read(d *pion.SessionDescription, m *pion.MediaDescription) err
 		case !ok:
 		case c.Name == "TELEPHONE-EVENT":
 			if c.Rate == 8000 && s.Events == 0 {
-				s.Events = c.PT
+				s.Events, s.Flash = c.PT, flash[c.PT]
 			}
 		default:
 			s.Codecs = append(s.Codecs, c)
 		}
 	}
 	return nil
+}
+
+// hookFlash is the event of a flash, RFC 2833 section 3.10; RFC 4733 kept it.
+const hookFlash = 16
+
+// lists reports whether an event is in a list like "0-15,66,70", RFC 4733
+// section 2.4.1.
+func lists(events string, event int) bool {
+	for part := range strings.SplitSeq(events, ",") {
+		first, last, span := strings.Cut(strings.TrimSpace(part), "-")
+		low, err := strconv.Atoi(first)
+		high, wrong := low, error(nil)
+		if span {
+			high, wrong = strconv.Atoi(last)
+		}
+		if err == nil && wrong == nil && low <= event && event <= high {
+			return true
+		}
+	}
+	return false
 }
 
 // rtpmap reads "101 telephone-event/8000/1", RFC 8866 section 6.6.
@@ -352,7 +381,12 @@ func (s Session) audio() *pion.MediaDescription {
 		pt := strconv.Itoa(int(s.Events))
 		m.MediaName.Formats = append(m.MediaName.Formats, pt)
 		add("rtpmap", pt+" telephone-event/8000")
-		add("fmtp", pt+" 0-15") // RFC 4733 section 2.4.1: digits, * and #, A to D
+		// RFC 4733 section 2.4.1: digits, * and #, A to D.
+		events := " 0-15"
+		if s.Flash {
+			events = " 0-" + strconv.Itoa(hookFlash)
+		}
+		add("fmtp", pt+events)
 	}
 	if len(m.MediaName.Formats) == 0 {
 		m.MediaName.Formats = []string{"0"} // the grammar wants one

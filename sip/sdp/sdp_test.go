@@ -26,7 +26,7 @@ func TestParse(t *testing.T) {
 		{"static types need no rtpmap", with("m=audio 5000 RTP/AVP 8 0"),
 			Session{Addr: ap("192.0.2.9:5000"), Codecs: []Codec{PCMA, PCMU}}},
 		{"events and times", with("m=audio 5000 RTP/AVP 0 96", "a=rtpmap:0 pcmu/8000", "a=rtpmap:96 telephone-event/8000", "a=fmtp:96 0-16", "a=ptime:30", "a=maxptime:60", "a=rtcp:5001"),
-			Session{Addr: ap("192.0.2.9:5000"), Codecs: []Codec{PCMU}, Events: 96, Ptime: 30 * time.Millisecond, MaxPtime: 60 * time.Millisecond}},
+			Session{Addr: ap("192.0.2.9:5000"), Codecs: []Codec{PCMU}, Events: 96, Flash: true, Ptime: 30 * time.Millisecond, MaxPtime: 60 * time.Millisecond}},
 		{"address of the stream wins", with("m=audio 5000 RTP/AVP 0", "c=IN IP6 2001:db8::1"),
 			Session{Addr: ap("[2001:db8::1]:5000"), Codecs: []Codec{PCMU}}},
 		{"direction of the session", body("v=0", "o=- 1 2 IN IP4 h", "s=-", "c=IN IP4 192.0.2.9", "t=0 0", "a=sendonly", "m=audio 5000 RTP/AVP 0"),
@@ -213,4 +213,47 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%d lines for %d, at %v\n%q", len(back.lines), len(offer.lines), back.Addr, out)
 		}
 	})
+}
+
+// A flash is an event only where both sides said that they take it. RFC 4733
+// section 2.4.1: fmtp lists "the events [...] that the receiver is capable of
+// handling"; without one, 0-15.
+func TestFlash(t *testing.T) {
+	flashes := ours
+	flashes.Flash = true
+	for _, row := range []struct {
+		fmtp string
+		want bool
+	}{
+		{"a=fmtp:96 0-16", true},
+		{"a=fmtp:96 0-11, 16", true},
+		{"a=fmtp:96 0-15", false},
+		{"a=fmtp:96 0-15,66,70", false},
+		{"a=fmtp:97 0-16", false},
+		{"a=fmtp:96 x-16,-16,17-", false},
+		{"a=fmtp:300 16", false},
+		{"a=sendrecv", false},
+	} {
+		far, err := Parse(body("v=0", "o=- 1 2 IN IP4 h", "s=-", "c=IN IP4 192.0.2.9", "t=0 0", "m=audio 5000 RTP/AVP 0 96", "a=rtpmap:96 telephone-event/8000", row.fmtp))
+		if err != nil {
+			t.Fatal(err)
+		}
+		agreed, err := Agree(flashes, far)
+		if err != nil || agreed.Flash != row.want {
+			t.Errorf("%s: %v, %v", row.fmtp, agreed.Flash, err)
+		}
+		if quiet, _ := Agree(ours, far); quiet.Flash {
+			t.Errorf("%s: agreed on what we did not offer", row.fmtp)
+		}
+	}
+	for flash, want := range map[bool]string{true: "a=fmtp:101 0-16\r\n", false: "a=fmtp:101 0-15\r\n"} {
+		s := ours
+		s.Flash = flash
+		if got := string(s.Marshal()); !strings.Contains(got, want) {
+			t.Errorf("flash %v: %s", flash, got)
+		}
+		if a, err := Answer(s, ours); err != nil || a.Flash != flash {
+			t.Errorf("flash %v is answered with %v, %v", flash, a.Flash, err)
+		}
+	}
 }

@@ -16,6 +16,8 @@ const (
 	keyVolume = 10   // -dBm0, as loud as tone.DigitLevel
 	endCopies = 3    // section 2.5.1.4: "the final packet [...] SHOULD be sent a total of three times"
 	maxKey    = 0xffff
+
+	hookFlash = 16 // the event of a flash, RFC 2833 section 3.10; RFC 4733 kept it
 )
 
 // Our choices, in samples.
@@ -49,6 +51,18 @@ func (s *Stream) KeyUp() {
 // are being sent. It returns false when the far end takes no events. Any
 // goroutine.
 func (s *Stream) Press(key byte) bool { return s.queueKey(key, pressTime) }
+
+// Flash tells the far end of a hook flash, after the keys that are being sent.
+// It returns false when the far end takes no flashes. Any goroutine.
+func (s *Stream) Flash() bool {
+	r := s.remote.Load()
+	if r == nil || !r.Flash || !s.TakesEvents() {
+		return false
+	}
+	s.cord.Lock()
+	defer s.cord.Unlock()
+	return s.out.key.queue(hookFlash, pressTime)
+}
 
 // TakesEvents reports whether keys are sent beside the sound, and should not
 // be heard in it.

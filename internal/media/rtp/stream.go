@@ -62,6 +62,7 @@ type Remote struct {
 	Codec    Codec          // of what is sent
 	PT       uint8          // payload type of what is sent, the far end's choice
 	Events   uint8          // payload type of telephone-event to send, the far end's choice; 0 is none
+	Flash    bool           // the far end takes hook flashes as events
 	EventsIn uint8          // payload type we asked for telephone-event; 0 is the same as Events
 	Ptime    time.Duration  // sound per packet sent, 10 to 60 ms; 0 is 20 ms
 	Send     bool

@@ -391,13 +391,49 @@ func TestKeysWait(t *testing.T) {
 	})
 }
 
+// A flash is an event like a key, RFC 2833 section 3.10: 16, and nobody hears
+// it. It is sent only to who takes it.
+func TestFlash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: time.Millisecond}
+		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+		defer a.Close()
+		defer b.Close()
+		got := sniff(w, addrPort(b.rtp.pc.LocalAddr()))
+		agree(a, b, PCMU, 0)
+		if a.Flash() {
+			t.Error("sent to a far end that takes none")
+		}
+		r := *a.remote.Load()
+		r.Flash = true
+		a.Start(r)
+		talk(time.Second, a, b, func(i int, _, _ *hal.Frame) {
+			if i == 20 && !a.Flash() {
+				t.Error("refused")
+			}
+		})
+		ends := 0
+		for _, p := range *got {
+			if p.PayloadType == 101 && p.Payload[0] == 16 && p.Payload[1]&endBit != 0 {
+				ends++
+			}
+		}
+		if ends != endCopies {
+			t.Errorf("%d ends of a flash on the wire, want %d", ends, endCopies)
+		}
+		if n := b.Stats().EventsHeard; n != 0 {
+			t.Errorf("heard as %d keys", n)
+		}
+	})
+}
+
 func TestNoEventsAgreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{}
 		a := open(t, host{w, "10.0.0.1"})
 		defer a.Close()
 		a.Start(Remote{Addr: netip.MustParseAddrPort("10.0.0.2:4000"), Codec: PCMU, Send: true, Receive: true})
-		if a.TakesEvents() || a.KeyDown('1') || a.Press('1') {
+		if a.TakesEvents() || a.KeyDown('1') || a.Press('1') || a.Flash() {
 			t.Error("a key would be sent to a far end that takes none")
 		}
 	})
