@@ -17,6 +17,7 @@ const (
 	Local                    // our side: no link, no route, no address, no socket
 	Status                   // a final response; Failure.Code has it
 	Asked                    // the operator asked for another proxy
+	Preferred                // no failure: an address that is preferred is well again
 )
 
 // A Failure is how an attempt failed: what was sent, and what came of it.
@@ -27,6 +28,8 @@ type Failure struct {
 	Cause      Cause         // not looked at when Code is set
 	RetryAfter time.Duration // from the response; 0: none
 	Began      time.Time     // when the attempt was sent; zero: not known. A failure older than the last move is no news.
+	Tries      int           // datagrams that went unanswered; 0: enough of them. Few prove nothing where many are lost.
+	Urgent     bool          // somebody waits: an INVITE, or a registration with the receiver off its hook
 	Err        error         // more about it, for people; may be nil
 }
 
@@ -41,6 +44,7 @@ func (f Failure) Error() string {
 		Local:       "cannot send",
 		Status:      "refused",
 		Asked:       "asked to move",
+		Preferred:   "a preferred proxy is well again",
 	}[f.Cause]
 	switch {
 	case f.Code != 0 && f.Err != nil:

@@ -32,13 +32,19 @@ const (
 // A RouteConfig says where a line goes out. Proxies and Resolver are needed,
 // the zero values of all others are good.
 type RouteConfig struct {
-	Proxies   []Proxy        // in order of preference, 1 to MaxProxies
-	Resolver  *Resolver      // asked for names; may be nil when all proxies are addresses
-	StateFile string         // where last good addresses are kept; "": nowhere. One file per Route.
-	Keep      time.Duration  // how long past addresses stay trusted: the registration's expiry; 0: an hour
-	Cap       time.Duration  // longest wait after whole tours; 0: 300 s
-	Random    func() float64 // from [0, 1), for jitter; nil: math/rand. Any goroutine calls it.
-	Logger    *slog.Logger   // hears of changes; nil: nobody
+	Proxies       []Proxy        // in order of preference, 1 to MaxProxies
+	Resolver      *Resolver      // asked for names; may be nil when all proxies are addresses
+	StateFile     string         // where last good addresses are kept; "": nowhere. One file per Route.
+	Keep          time.Duration  // how long past addresses stay trusted: the registration's expiry; 0: an hour
+	Cap           time.Duration  // longest wait after whole tours; 0: 300 s
+	Order         Order          // of addresses that DNS does not tell apart
+	Device        string         // whose own order OrderSpread makes: a serial number or MAC address
+	Spread        time.Duration  // an idle line's first failover waits U(0, Spread); 0: it goes at once
+	BootSpread    time.Duration  // the first registration waits U(0, BootSpread); 0: it goes at once
+	Failback      Failback       // when to go back to a preferred address
+	FailbackAfter time.Duration  // for OnTimer: how long after the line left; 0: an hour
+	Random        func() float64 // from [0, 1), for jitter; nil: math/rand. Any goroutine calls it.
+	Logger        *slog.Logger   // hears of changes; nil: nobody
 }
 
 // A Route leads to the proxies of a line: a [Ring] of their addresses, kept
