@@ -19,6 +19,12 @@ export CGO_ENABLED := 0
 export GOFIPS140   := v1.0.0
 FLAGS := -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION)'
 
+# For flash: without what no telephone calls (scripts/lean/mod), and without
+# inlining but where sound moves and the ring turns.
+LEAN := $(FLAGS) -modfile=dist/lean.mod -gcflags=all=-l \
+	-gcflags=github.com/ata-agent/ata-agent/internal/media/...= \
+	-gcflags=github.com/ata-agent/ata-agent/outbound=
+
 .PHONY: demo build test race bars peers cross bench fuzz lint qemu check
 demo:
 	@$(GO) run ./cmd/ata-lab demo
@@ -40,12 +46,13 @@ peers: build
 	scripts/peers
 
 cross:
-	GOARCH=arm    GOARM=5          $(GO) build $(FLAGS) -o dist/ata-agent-armv5  ./cmd/ata-agent
-	GOARCH=arm    GOARM=7          $(GO) build $(FLAGS) -o dist/ata-agent-armv7  ./cmd/ata-agent
-	GOARCH=arm64                   $(GO) build $(FLAGS) -o dist/ata-agent-arm64  ./cmd/ata-agent
-	GOARCH=mipsle GOMIPS=softfloat $(GO) build $(FLAGS) -o dist/ata-agent-mipsle ./cmd/ata-agent
-	GOARCH=mips   GOMIPS=softfloat $(GO) build $(FLAGS) -o dist/ata-agent-mips   ./cmd/ata-agent
-	GOARCH=amd64                   $(GO) build $(FLAGS) -o dist/ata-agent-amd64  ./cmd/ata-agent
+	scripts/lean/mod
+	GOARCH=arm    GOARM=5          $(GO) build $(LEAN) -o dist/ata-agent-armv5  ./cmd/ata-agent
+	GOARCH=arm    GOARM=7          $(GO) build $(LEAN) -o dist/ata-agent-armv7  ./cmd/ata-agent
+	GOARCH=arm64                   $(GO) build $(LEAN) -o dist/ata-agent-arm64  ./cmd/ata-agent
+	GOARCH=mipsle GOMIPS=softfloat $(GO) build $(LEAN) -o dist/ata-agent-mipsle ./cmd/ata-agent
+	GOARCH=mips   GOMIPS=softfloat $(GO) build $(LEAN) -o dist/ata-agent-mips   ./cmd/ata-agent
+	GOARCH=amd64                   $(GO) build $(LEAN) -o dist/ata-agent-amd64  ./cmd/ata-agent
 	scripts/size
 
 bench:
