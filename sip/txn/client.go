@@ -14,8 +14,8 @@ import (
 
 // A client is a request other than INVITE that waits for its response.
 type client struct {
-	tx    *sip.ClientTx
 	to    outbound.Target
+	in    chan *sip.Response   // from the reader
 	fault chan transport.Fault // what the network says about to
 }
 
@@ -37,19 +37,38 @@ func clientKey(branch string, method sip.RequestMethod) string {
 // the address is dead or the connection is lost; transport.ErrInjection; the
 // context's.
 func (l *Layer) Do(ctx context.Context, to outbound.Target, req *sip.Request, quiet time.Duration) (*sip.Response, error) {
+	return l.DoAt(ctx, to, req, outbound.Pace{Quiet: quiet})
+}
+
+// DoAt is Do at a pace other than RFC 3261's: what is 0 in it is as there. With
+// a T1 no shorter than Quiet a single datagram is sent.
+func (l *Layer) DoAt(ctx context.Context, to outbound.Target, req *sip.Request, pace outbound.Pace) (*sip.Response, error) {
 	if req.Method == sip.INVITE || req.Method == sip.ACK {
 		return nil, fmt.Errorf("txn: %s is not sent by Do", req.Method)
 	}
-	if quiet <= 0 || quiet > patience {
-		quiet = patience
-	}
+	pace = settled(pace)
 	start := time.Now()
-	err := l.prepare(ctx, to, req, quiet)
+	err := l.prepare(ctx, to, req, pace.Quiet)
 	var res *sip.Response
 	if err == nil {
-		res, err = l.exchange(ctx, to, req, quiet-time.Since(start))
+		pace.Quiet -= time.Since(start)
+		res, err = l.exchange(ctx, to, req, pace)
 	}
 	return res, l.orClosed(err)
+}
+
+// settled fills in what a pace leaves open.
+func settled(p outbound.Pace) outbound.Pace {
+	if p.Quiet <= 0 || p.Quiet > patience {
+		p.Quiet = patience
+	}
+	if p.T1 <= 0 {
+		p.T1 = t1
+	}
+	if p.T2 <= 0 {
+		p.T2 = max(t2, p.T1)
+	}
+	return p
 }
 
 // orClosed says that the layer was closed where that is why something failed.
@@ -60,48 +79,56 @@ func (l *Layer) orClosed(err error) error {
 	return err
 }
 
-// exchange sends a request that has its Via and waits for the final response.
-func (l *Layer) exchange(ctx context.Context, to outbound.Target, req *sip.Request, quiet time.Duration) (*sip.Response, error) {
+// exchange sends a request that has its Via and waits for the final response:
+// RFC 3261 section 17.1.2.
+func (l *Layer) exchange(ctx context.Context, to outbound.Target, req *sip.Request, pace outbound.Pace) (*sip.Response, error) {
 	branch, _ := req.Via().Params.Get("branch")
 	key := clientKey(branch, req.Method)
-	c := &client{sip.NewClientTx(key, req, wire{l, to}, quietLog), to, make(chan transport.Fault, 1)}
+	c := &client{to, make(chan *sip.Response, 4), make(chan transport.Fault, 1)}
 	l.mu.Lock()
 	l.clients[key] = c
 	l.mu.Unlock()
-	start := time.Now()
 	defer func() {
 		// A final response that comes again finds nobody and is counted. It
 		// asks for nothing.
 		l.mu.Lock()
 		delete(l.clients, key)
 		l.mu.Unlock()
-		c.tx.Terminate()
 	}()
 
-	limit := time.NewTimer(quiet)
+	start, wait := time.Now(), pace.T1
+	limit := time.NewTimer(pace.Quiet)
 	defer limit.Stop()
-	if err := c.tx.Init(); err != nil {
+	resend := time.NewTimer(wait) // timer E
+	defer resend.Stop()
+	if to.Transport != outbound.UDP || wait >= pace.Quiet {
+		resend.Stop()
+	}
+	if err := l.transport.Send(to, req); err != nil {
 		return nil, sendError(err)
 	}
 	for {
 		select {
-		case res := <-c.tx.Responses():
+		case res := <-c.in:
 			if !res.IsProvisional() {
 				return res, nil
 			}
+			// "If Timer E fires while in the "Proceeding" state, the request
+			// MUST be passed to the transport layer for retransmission [...] and
+			// Timer E MUST be reset with a value of T2 seconds."
+			wait = pace.T2
 			limit.Reset(patience - time.Since(start))
+		case <-resend.C:
+			wait = min(2*wait, pace.T2)
+			resend.Reset(wait)
+			if err := l.transport.Send(to, req); err != nil {
+				return nil, sendError(err)
+			}
 		case <-limit.C:
 			l.transport.DropSilent(to, start)
 			return nil, ErrNoAnswer
 		case f := <-c.fault:
 			return nil, f
-		case <-c.tx.Done():
-			// A retransmission could not be written, or sipgo's timer F.
-			var f transport.Fault
-			if err := c.tx.Err(); errors.As(err, &f) {
-				return nil, f
-			}
-			return nil, ErrNoAnswer
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-l.ctx.Done():

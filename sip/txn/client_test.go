@@ -109,6 +109,52 @@ func TestQuietIsOfEachRequest(t *testing.T) {
 	})
 }
 
+// A request may be sent at a pace of its own: quickly, slowly, or once.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ms := func(n ...int) (d []time.Duration) {
+			for _, n := range n {
+				d = append(d, time.Duration(n)*time.Millisecond)
+			}
+			return d
+		}
+		network := newMemNet()
+		far := network.udp(t, proxy)
+		l := openLine(t, network, nil)
+		for _, tc := range []struct {
+			name string
+			pace outbound.Pace
+			want []time.Duration
+		}{
+			{"RFC 3261", outbound.Pace{Quiet: 16 * time.Second}, ms(0, 500, 1500, 3500, 7500, 11500, 15500)},
+			{"quick", outbound.Pace{T1: 200 * time.Millisecond, T2: 300 * time.Millisecond, Quiet: time.Second}, ms(0, 200, 500, 800)},
+			{"slow", outbound.Pace{T1: 2 * time.Second, T2: 8 * time.Second, Quiet: 32 * time.Second}, ms(0, 2000, 6000, 14000, 22000, 30000)},
+			{"once", outbound.Pace{T1: time.Second, Quiet: time.Second}, ms(0)},
+		} {
+			for _, method := range []sip.RequestMethod{sip.OPTIONS, sip.INVITE} {
+				if method == sip.INVITE && tc.pace.T2 == 0 && tc.pace.T1 == 0 {
+					continue // timer A has no bound: TestQuietIsOfEachRequest
+				}
+				start := time.Now()
+				if method == sip.INVITE {
+					l.InviteAt(t.Context(), at(proxy, outbound.UDP), ours(method), tc.pace)
+				} else {
+					go l.DoAt(t.Context(), at(proxy, outbound.UDP), ours(method), tc.pace)
+				}
+				var got []time.Duration
+				for range tc.want {
+					far.request(method)
+					got = append(got, time.Since(start))
+				}
+				if !slices.Equal(got, tc.want) {
+					t.Errorf("%s, %s: sent at %v, want %v", tc.name, method, got, tc.want)
+				}
+				far.silence(40 * time.Second)
+			}
+		}
+	})
+}
+
 func TestDoEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := newMemNet()

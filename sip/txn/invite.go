@@ -14,10 +14,10 @@ import (
 // An Invite is an INVITE on its way. Its methods may be called from any
 // goroutine.
 type Invite struct {
-	l     *Layer
-	to    outbound.Target
-	req   *sip.Request
-	quiet time.Duration
+	l    *Layer
+	to   outbound.Target
+	req  *sip.Request
+	pace outbound.Pace
 
 	in      chan *sip.Response   // from the reader
 	fault   chan transport.Fault // from the network
@@ -58,11 +58,13 @@ const (
 // Invite's Responses. quiet is as in Do, and ends with the first response: a
 // phone may ring for as long as it is let. The end of the context is a Cancel.
 func (l *Layer) Invite(ctx context.Context, to outbound.Target, req *sip.Request, quiet time.Duration) *Invite {
-	if quiet <= 0 || quiet > patience {
-		quiet = patience
-	}
+	return l.InviteAt(ctx, to, req, outbound.Pace{Quiet: quiet, T2: patience})
+}
+
+// InviteAt is Invite at another pace, as in DoAt.
+func (l *Layer) InviteAt(ctx context.Context, to outbound.Target, req *sip.Request, pace outbound.Pace) *Invite {
 	i := &Invite{
-		l: l, to: to, req: req, quiet: quiet,
+		l: l, to: to, req: req, pace: settled(pace),
 		in:      make(chan *sip.Response, maxUnread),
 		out:     make(chan *sip.Response, maxUnread),
 		fault:   make(chan transport.Fault, 1),
@@ -126,12 +128,12 @@ func (i *Invite) run(ctx context.Context) {
 	}
 	defer i.l.forget(i)
 
-	i.limit = time.NewTimer(max(i.quiet-time.Since(start), 0))
+	i.limit = time.NewTimer(max(i.pace.Quiet-time.Since(start), 0))
 	defer i.limit.Stop()
-	wait := t1
+	wait := i.pace.T1
 	i.resend = time.NewTimer(wait)
 	defer i.resend.Stop()
-	if i.to.Transport != outbound.UDP {
+	if i.to.Transport != outbound.UDP || wait >= i.pace.Quiet {
 		i.resend.Stop() // "the client transaction SHOULD NOT start timer A", 17.1.1.2
 	}
 
@@ -142,7 +144,7 @@ func (i *Invite) run(ctx context.Context) {
 			i.hear(res)
 		case <-i.resend.C:
 			if i.phase == calling {
-				wait *= 2
+				wait = min(2*wait, i.pace.T2)
 				i.resend.Reset(wait)
 				if err := i.l.transport.Send(i.to, i.req); err != nil {
 					i.leave(sendError(err))
@@ -187,7 +189,7 @@ func (i *Invite) send(ctx context.Context) error {
 		}
 		stop()
 	})
-	if err := i.l.prepare(ctx, i.to, i.req, i.quiet); err != nil {
+	if err := i.l.prepare(ctx, i.to, i.req, i.pace.Quiet); err != nil {
 		if ctx.Err() != nil {
 			return ErrCancelled
 		}
@@ -393,7 +395,7 @@ func (i *Invite) sendCancel() {
 		i.limit.Reset(patience)
 	}
 	req := cancelOf(i.req)
-	i.l.work.Go(func() { i.l.exchange(i.l.ctx, i.to, req, patience) })
+	i.l.work.Go(func() { i.l.exchange(i.l.ctx, i.to, req, settled(outbound.Pace{})) })
 }
 
 // end acknowledges a 2xx that nobody wants and hangs up.

@@ -2,9 +2,8 @@
 // in the order in which it came. Its one idea: a message is handled, to the
 // end, by the goroutine that has read it, so that nothing can overtake.
 //
-// It stands on sipgo's messages and parser and on three of its state machines:
-// the non-INVITE client and both servers. Four things are ours, because
-// sipgo's were measured to be unsound:
+// It stands on sipgo's messages and parser and on its two server state
+// machines. The rest is ours, because sipgo's was measured to be unsound:
 //
 //   - Its TransactionLayer starts a goroutine for every message. On one
 //     processor 100, 183, 180, 200 in a burst come out as the 200 alone.
@@ -16,8 +15,9 @@
 //   - It draws a new To tag for each response to one request, and its
 //     transaction for a CANCEL never ends.
 //
-// So the INVITE client here is one goroutine that reads like RFC 3261 section
-// 17.1.1, and the answering side sends its 2xx again until the ACK.
+// So the clients here read like RFC 3261 section 17.1, each request with a pace
+// of its own (a proxy that answers in 20 ms is asked more quickly than one that
+// may be overwhelmed), and the answering side sends its 2xx again until the ACK.
 package txn
 
 import (
@@ -208,7 +208,11 @@ func (l *Layer) response(res *sip.Response) {
 			l.count.stray.Add(1)
 		}
 	case c != nil:
-		c.tx.Receive(res)
+		select {
+		case c.in <- res:
+		default:
+			l.count.stray.Add(1)
+		}
 	default:
 		l.count.stray.Add(1)
 	}
