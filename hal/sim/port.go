@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,7 @@ const (
 	backlog = 25  // frames kept for a reader or a player that is late: 250 ms, more than a busy machine needs
 	pending = 256 // events kept for their reader; a person makes ten a second at most
 
-	flashTime = 200 * time.Millisecond // a European R key takes 100, an American hook flash 500 ms; every style of hook.Wide hears it
+	flashTime = 200 * time.Millisecond // a European R key takes 100, an American hook flash 500 ms; hook.Wide hears all of them
 )
 
 // Options of a port. The zero Options are a good telephone.
@@ -67,6 +68,7 @@ type Port struct {
 	next    int64         // the frame that Read delivers next
 	play    int64         // the frame that Write fills next
 	sounds  []sound       // what goes into the mouthpiece, from some sample on
+	hushed  chan struct{} // closed and replaced by Hush
 	cadence hal.Cadence   // of the bell; zero: silent
 	rung    time.Time     // since when
 	sine    *[sineSize]int16
@@ -80,6 +82,7 @@ func New(name string, o Options) *Port {
 		wake:   make(chan struct{}, 1),
 		done:   make(chan struct{}),
 		finger: make(chan struct{}, 1),
+		hushed: make(chan struct{}),
 		line:   hook.New(clean(o.Timing), false),
 		open:   true,
 		sine:   sineTable(),
@@ -352,6 +355,7 @@ func (p *Port) Sounds(at time.Time) bool {
 var (
 	errOnHook  = errors.New("the receiver is on the hook")
 	errPutBack = errors.New("the receiver was put down")
+	errHushed  = errors.New("it was told to be quiet")
 	errClosed  = errors.New("the port was closed")
 )
 
@@ -381,10 +385,26 @@ func (p *Port) HangUp() {
 	p.edge(time.Now(), false)
 }
 
-// Flash presses the hook for 200 ms. On a receiver that is on the hook it does
-// nothing.
+// Flash presses the hook for 200 ms, or where the port's Timing takes that for
+// something else, for a time that it takes for a flash. On a receiver that is on
+// the hook it does nothing.
 func (p *Port) Flash() {
-	_ = p.pulse([]span{{flashTime, 0}})
+	p.mu.Lock()
+	d, t := flashTime, p.line.Timing()
+	p.mu.Unlock()
+	if d <= max(t.PulseMax, t.FlashMin) || d >= t.FlashMax {
+		d = (max(t.PulseMax, t.FlashMin) + t.FlashMax) / 2
+	}
+	_ = p.pulse([]span{{d, 0}})
+}
+
+// Hush stops what Play is speaking; Play returns with an error.
+func (p *Port) Hush() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sounds = slices.DeleteFunc(p.sounds, func(s sound) bool { return s.samples != nil })
+	close(p.hushed)
+	p.hushed = make(chan struct{})
 }
 
 // Press dials digits 0-9, *, #, A-D as tones, 100 ms each and 100 ms apart, and
@@ -415,7 +435,7 @@ func (p *Port) Press(digits string) error {
 		at += toneOn + toneOff
 	}
 	p.mu.Unlock()
-	return p.wait(down, span8k(at-first))
+	return p.wait(down, nil, span8k(at-first))
 }
 
 // Dial sends digits 0-9 as pulses, ten a second, and returns when the last is
@@ -450,10 +470,10 @@ func (p *Port) Play(samples []int16) error {
 		p.mu.Unlock()
 		return err
 	}
-	down, at := p.down, p.sample()
+	down, hushed, at := p.down, p.hushed, p.sample()
 	p.say(sound{from: at, to: at + int64(len(samples)), samples: samples})
 	p.mu.Unlock()
-	return p.wait(down, span8k(int64(len(samples))))
+	return p.wait(down, hushed, span8k(int64(len(samples))))
 }
 
 // take waits for the finger and a lifted receiver; free lets the finger go.
@@ -483,8 +503,8 @@ func (p *Port) ready() error {
 	return nil
 }
 
-// wait lets time pass, or returns why it must not.
-func (p *Port) wait(down <-chan struct{}, d time.Duration) error {
+// wait lets time pass, or returns why it must not. hushed may be nil.
+func (p *Port) wait(down, hushed <-chan struct{}, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -492,6 +512,8 @@ func (p *Port) wait(down <-chan struct{}, d time.Duration) error {
 		return nil
 	case <-down:
 		return fmt.Errorf("port %s: %w", p.name, errPutBack)
+	case <-hushed:
+		return fmt.Errorf("port %s: %w", p.name, errHushed)
 	case <-p.done:
 		return fmt.Errorf("port %s: %w", p.name, errClosed)
 	}
@@ -531,7 +553,7 @@ func (p *Port) pulse(spans []span) error {
 			}
 			p.mu.Unlock()
 			at = at.Add(step.d)
-			if err := p.wait(down, time.Until(at)); err != nil {
+			if err := p.wait(down, nil, time.Until(at)); err != nil {
 				return err
 			}
 		}

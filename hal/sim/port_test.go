@@ -384,6 +384,29 @@ func TestSoundEndsWithTheCall(t *testing.T) {
 	})
 }
 
+func TestHush(t *testing.T) {
+	virtual(t, sim.Options{}, func(t *testing.T, p *sim.Port) {
+		mouth := cord(p)
+		p.Lift()
+		played := make(chan error, 1)
+		go func() { played <- p.Play(haltest.Sine(1000, time.Minute)) }()
+		time.Sleep(time.Second)
+		p.Hush()
+		if err := <-played; err == nil {
+			t.Error("told to be quiet, Play says that it has spoken all")
+		}
+		time.Sleep(ms)
+		before := len(mouth())
+		time.Sleep(time.Second)
+		if s := mouth()[before+hal.FrameSamples:]; slices.ContainsFunc(s, func(v int16) bool { return v != 0 }) {
+			t.Error("heard after it was told to be quiet")
+		}
+		if err := p.Play(haltest.Sine(1000, 100*ms)); err != nil {
+			t.Errorf("and then never again: %v", err)
+		}
+	})
+}
+
 func TestPlayedAndPressedAtOnce(t *testing.T) {
 	virtual(t, sim.Options{}, func(t *testing.T, p *sim.Port) {
 		mouth := cord(p)
@@ -515,7 +538,7 @@ func TestTheMouthIsSilentInAFlash(t *testing.T) {
 func TestTimingOfTheHook(t *testing.T) {
 	virtual(t, sim.Options{Timing: hook.HookFlash}, func(t *testing.T, p *sim.Port) {
 		p.Lift()
-		p.Flash() // 200 ms: a slow pulse to this style
+		p.Flash() // a hand takes as long as the style wants
 		time.Sleep(time.Second)
 		swedish := hook.TimedBreak
 		swedish.Numbering = hook.Swedish
@@ -532,7 +555,7 @@ func TestTimingOfTheHook(t *testing.T) {
 		if p.OffHook() {
 			t.Error("not put down after 400 ms")
 		}
-		if got, want := events(p), "off-hook, digit 1, digit 0, digit 9, on-hook"; got != want {
+		if got, want := events(p), "off-hook, flash, digit 0, digit 9, on-hook"; got != want {
 			t.Errorf("told %s, want %s", got, want)
 		}
 	})
