@@ -96,6 +96,7 @@ const (
 	maxLine    = 2 << 20               // bytes of a request: maxPlay in base64, and room
 	askTime    = 10 * time.Second      // for a client to send its line or take its answer
 	lookTime   = 20 * time.Millisecond // between looks at what Wait waits for
+	hookTime   = 5 * time.Second       // for the agent to see what the hook did; no flash is so long
 )
 
 // What Wait can wait for: states of the phone, of its hook and of its line.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -66,7 +67,12 @@ func (e *exchange) config() Config {
 		Snapshot: func() status.Snapshot {
 			e.mu.Lock()
 			defer e.mu.Unlock()
-			return e.snapshot
+			s := e.snapshot
+			s.Ports = slices.Clone(s.Ports)
+			if e.port.OffHook() {
+				s.Ports[0].Hook = "off"
+			}
+			return s
 		},
 		Reload: func() error {
 			e.mu.Lock()
@@ -156,8 +162,23 @@ func TestMovesTheReceiver(t *testing.T) {
 	next(hal.Flash)
 	e.must(t, Request{Do: Press, Port: "fxs", Digits: "5"})
 	e.must(t, Request{Do: Play, Port: "fxs", Samples: make(Sound, 80)})
+	// Who hangs up and lifts in a script has not pressed the hook briefly.
 	e.must(t, Request{Do: HangUp, Port: "fxs"})
+	e.must(t, Request{Do: Lift, Port: "fxs"})
 	next(hal.OnHook)
+	next(hal.OffHook)
+}
+
+// An agent that does not see what was done is no success.
+func TestUnseen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := Server{Config: Config{Snapshot: func() status.Snapshot {
+			return status.Snapshot{Ports: []status.Port{{Name: "copper", Hook: "off"}}}
+		}}}
+		if r := s.settled(t.Context(), copper{}, "on"); !strings.Contains(r.Error, "takes the receiver for off the hook") {
+			t.Errorf("got %+v", r)
+		}
+	})
 }
 
 // What is recorded is what was written to the ear, bit for bit.

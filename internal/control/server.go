@@ -206,7 +206,7 @@ func (s *Server) answer(ctx context.Context, req Request, more <-chan Request) R
 			Hint:  `only a simulated port can be moved: board = "sim"`, Wrong: true,
 		}
 	}
-	return s.move(ctx, port.Name(), hand, req, more)
+	return s.move(ctx, port, hand, req, more)
 }
 
 // port finds a port by its name, else by its number.
@@ -233,14 +233,14 @@ func (s *Server) portNames() string {
 
 // move does something with the receiver, or speaks into it, or listens. A
 // person can press, dial or speak, one at a time.
-func (s *Server) move(ctx context.Context, name string, hand hal.Hand, req Request, more <-chan Request) Reply {
+func (s *Server) move(ctx context.Context, port hal.Port, hand hal.Hand, req Request, more <-chan Request) Reply {
 	switch req.Do {
 	case Lift:
 		hand.Lift()
-		return Reply{}
+		return s.settled(ctx, port, "off")
 	case HangUp:
 		hand.HangUp()
-		return Reply{}
+		return s.settled(ctx, port, "on")
 	case Flash:
 		hand.Flash()
 		return Reply{}
@@ -248,8 +248,8 @@ func (s *Server) move(ctx context.Context, name string, hand hal.Hand, req Reque
 		return record(ctx, hand, req.Time, more)
 	}
 	select {
-	case s.hands[name] <- struct{}{}:
-		defer func() { <-s.hands[name] }()
+	case s.hands[port.Name()] <- struct{}{}:
+		defer func() { <-s.hands[port.Name()] }()
 	case <-ctx.Done():
 		return Reply{}
 	}
@@ -264,10 +264,14 @@ func (s *Server) move(ctx context.Context, name string, hand hal.Hand, req Reque
 			return Reply{Error: "the sound is too long", Hint: fmt.Sprintf("at most %v can be played at once", maxPlay), Wrong: true}
 		}
 		played := make(chan error, 1)
-		go func() { played <- hand.Play(req.Samples) }() // cannot be stopped; ends with the sound or the port
+		go func() { played <- hand.Play(req.Samples) }()
 		select {
 		case err = <-played:
 		case <-ctx.Done():
+			if h, ok := hand.(hush); ok {
+				h.Hush()
+				<-played
+			}
 		}
 	}
 	if wrong := (*wrongDigit)(nil); errors.As(err, &wrong) {
@@ -277,6 +281,32 @@ func (s *Server) move(ctx context.Context, name string, hand hal.Hand, req Reque
 		return Reply{Error: err.Error()}
 	}
 	return Reply{}
+}
+
+// hush is a hand that can stop what Play speaks.
+type hush interface{ Hush() }
+
+// settled waits until the agent has seen the receiver lifted or put down. A
+// receiver put down is first a flash that might still end: who lifts it at once
+// has not hung up.
+func (s *Server) settled(ctx context.Context, port hal.Port, hook string) Reply {
+	late := time.NewTimer(hookTime)
+	defer late.Stop()
+	look := time.NewTicker(lookTime)
+	defer look.Stop()
+	for {
+		p, _ := find(s.Snapshot(), port.Name())
+		if p.Hook == hook || p.Fault != "" {
+			return Reply{}
+		}
+		select {
+		case <-look.C:
+		case <-late.C:
+			return Reply{Error: fmt.Sprintf("port %s: the agent still takes the receiver for %s the hook", port.Name(), p.Hook)}
+		case <-ctx.Done():
+			return Reply{} // it has been moved; nobody waits for the rest
+		}
+	}
 }
 
 type wrongDigit struct {
