@@ -171,6 +171,7 @@ func (w *walk) address(cfg *config.Config, names []named, reached bool) {
 // A named is a configured proxy, who has it, and what its name stands for.
 type named struct {
 	lines  []string
+	text   string // as configured
 	proxy  outbound.Proxy
 	answer outbound.Answer
 	took   time.Duration
@@ -181,18 +182,10 @@ type named struct {
 func lookUp(cfg *config.Config) (names []named) {
 	r := outbound.NewResolver(outbound.ResolverConfig{Servers: cfg.DNS.Servers, ResolvConf: cfg.DNS.ResolvConf, Timeout: cfg.DNS.Timeout})
 	for _, l := range cfg.Lines {
-		def, err := outbound.ParseTransport(l.Transport)
-		if err != nil {
-			panic(err) // the configuration allows no other
-		}
-		for _, text := range l.OutboundProxy {
-			p, err := outbound.ParseProxy(text, def)
-			if err != nil {
-				panic(err) // it was read when the configuration was
-			}
+		for k, p := range l.Proxies() {
 			i := slices.IndexFunc(names, func(n named) bool { return n.proxy == p })
 			if i < 0 {
-				i, names = len(names), append(names, named{proxy: p})
+				i, names = len(names), append(names, named{proxy: p, text: l.OutboundProxy[k]})
 			}
 			names[i].lines = append(names[i].lines, l.Name)
 		}
@@ -286,13 +279,13 @@ func (w *walk) name(n named, dead []string) {
 	for _, t := range n.answer.Targets {
 		addrs = append(addrs, t.Dest)
 	}
-	s.said = n.proxy.String() + " is " + strings.Join(addrs, ", ") + ", for " + n.answer.TTL.Round(time.Second).String()
+	s.said = n.text + " is " + strings.Join(addrs, ", ") + ", for " + n.answer.TTL.Round(time.Second).String()
 	w.tell(s, "")
 }
 
 // proxy tells whether an address answers.
 func (w *walk) proxy(r knocked, dead []string) {
-	s := step{kind: status.Proxy, ok: r.err == nil, took: r.took, said: place(r.target.Dest, r.target.Proxy) + ": "}
+	s := step{kind: status.Proxy, ok: r.err == nil, took: r.took, said: place(r.target.Dest, r.named.text) + ": "}
 	if r.err == nil {
 		s.said += r.said
 		w.tell(s, "")

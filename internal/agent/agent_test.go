@@ -161,12 +161,13 @@ func TestIdentity(t *testing.T) {
 
 // A country's own law is offered first, and what was agreed reaches the stream.
 func TestSessions(t *testing.T) {
-	us, _ := country.Get("us")
-	de, _ := country.Get("de")
-	if s := hears(us, 4000); s.Codecs[0] != sdp.PCMU || s.Codecs[1] != sdp.PCMA || s.Addr.Port() != 4000 || s.Events == 0 {
+	us, de := extension{}, extension{flash: true}
+	us.country, _ = country.Get("us")
+	de.country, _ = country.Get("de")
+	if s := us.hears(4000); s.Flash || s.Codecs[0] != sdp.PCMU || s.Codecs[1] != sdp.PCMA || s.Addr.Port() != 4000 || s.Events == 0 {
 		t.Errorf("us hears %+v", s)
 	}
-	if s := hears(de, 4000); s.Codecs[0] != sdp.PCMA {
+	if s := de.hears(4000); !s.Flash || s.Codecs[0] != sdp.PCMA {
 		t.Errorf("de hears %+v", s)
 	}
 	offer, err := sdp.Parse([]byte("v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n" +
@@ -174,7 +175,7 @@ func TestSessions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	agreed, err := sdp.Agree(hears(us, 4000), offer)
+	agreed, err := sdp.Agree(us.hears(4000), offer)
 	if err != nil {
 		t.Fatal(err)
 	}

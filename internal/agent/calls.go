@@ -94,7 +94,7 @@ func (c *call) open(e *extension) bool {
 		return false
 	}
 	c.stream = s
-	c.local = hears(e.country, s.LocalPort())
+	c.local = e.hears(s.LocalPort())
 	return true
 }
 
@@ -132,7 +132,7 @@ func (a *Agent) incoming(now time.Time, l *line, ev sip.Incoming) {
 		return
 	}
 	if ev.Offer != nil {
-		if _, err := sdp.Answer(hears(mine[0].country, 1), *ev.Offer); err != nil {
+		if _, err := sdp.Answer(mine[0].hears(1), *ev.Offer); err != nil {
 			a.turnAway(c, notAcceptableHere, who, err.Error())
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/hal/hook"
 	"github.com/ata-agent/ata-agent/internal/country"
 	"github.com/ata-agent/ata-agent/internal/media"
 	"github.com/ata-agent/ata-agent/internal/media/rtp"
@@ -26,6 +27,7 @@ type extension struct {
 
 	country *country.Country
 	line    string // name of the line it calls through and is rung by; "" for a port out of use
+	flash   bool   // in a call it is for the far end
 
 	off   bool // the receiver is lifted
 	legs  phone.Leg
@@ -41,7 +43,10 @@ func newExtension(a *Agent, port hal.Port) *extension {
 
 // configure takes what the owner chose. A call that is on goes on.
 func (e *extension) configure(s portSetup) {
-	e.country, e.line = s.country, s.line
+	e.country, e.line, e.flash = s.country, s.line, s.flash
+	if p, ok := e.port.(interface{ SetTiming(hook.Timing) }); ok {
+		p.SetTiming(s.timing)
+	}
 	e.phone.Configure(phone.Config{Plan: s.plan})
 	l := e.a.lineOf(s.line)
 	e.phone.Messages(l != nil && l.messages)
@@ -189,9 +194,12 @@ func (e *extension) Drop(leg phone.Leg) {
 	}
 }
 
-// Flash is for the far end to hear of; nobody has yet said that it should.
+// Flash is for the far end to hear of, where it takes flashes.
 func (e *extension) Flash(leg phone.Leg) {
-	e.a.log.Debug(fmt.Sprintf("port %s: flash in a call", e.port.Name()))
+	c := e.a.callOf(e, leg)
+	if !e.flash || c == nil || c.stream == nil || !c.stream.Flash() {
+		e.a.log.Debug(fmt.Sprintf("port %s: a flash that nobody takes", e.port.Name()))
+	}
 }
 
 // Press sends a digit to the far end that was dialled by pulses.
@@ -210,17 +218,18 @@ const (
 	ptime     = 20 * time.Millisecond
 )
 
-// hears is what a phone of the country can hear, at a port of ours. The line
-// fills in the address.
-func hears(c *country.Country, port uint16) sdp.Session {
+// hears is what the phone can hear, at a port of ours. The line fills in the
+// address.
+func (e *extension) hears(port uint16) sdp.Session {
 	codecs := []sdp.Codec{sdp.PCMA, sdp.PCMU}
-	if c.Companding == country.MuLaw {
+	if e.country.Companding == country.MuLaw {
 		codecs = []sdp.Codec{sdp.PCMU, sdp.PCMA}
 	}
 	return sdp.Session{
 		Addr:   netip.AddrPortFrom(netip.IPv4Unspecified(), port),
 		Codecs: codecs,
 		Events: eventType,
+		Flash:  e.flash,
 		Ptime:  ptime,
 	}
 }
@@ -230,6 +239,7 @@ func remote(m sdp.Session) rtp.Remote {
 	r := rtp.Remote{
 		Addr:     m.Addr,
 		Events:   m.Events,
+		Flash:    m.Flash,
 		EventsIn: eventType,
 		Ptime:    m.Ptime,
 		Send:     m.Direction.Sends(),

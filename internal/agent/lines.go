@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -39,9 +40,13 @@ type line struct {
 type route struct {
 	*outbound.Route
 	key    string
-	lines  int    // that use it
-	cancel func() // nil until started
+	names  map[string]string // what the file calls each proxy
+	lines  int               // that use it
+	cancel func()            // nil until started
 }
+
+// called is what the file calls the proxy that an address belongs to.
+func (r *route) called(t outbound.Target) string { return cmp.Or(r.names[t.Proxy], t.Proxy) }
 
 // lineOf returns the line that serves a name: one that runs rather than the one
 // that waits to take its place. nil for none.
@@ -84,6 +89,7 @@ func (a *Agent) newLine(c config.Line, s *setup) (l *line, err error) {
 		NoAnswer:    c.NoAnswer,
 		InstanceID:  a.identity,
 		UserAgent:   "ata-agent/" + a.cfg.Version,
+		Random:      a.cfg.Random,
 		Logger:      slog.New(softly{a.log.Handler()}),
 	}, func(ev sip.Event) { a.tell(lineNews{l, ev}) })
 	if err != nil {
@@ -100,24 +106,17 @@ func (a *Agent) routeTo(c config.Line, s *setup) (*route, error) {
 			return r, nil
 		}
 	}
-	transport, err := outbound.ParseTransport(c.Transport)
-	if err != nil {
-		return nil, err
-	}
-	rc := outbound.RouteConfig{Resolver: s.names, Keep: s.longest(key), Random: a.cfg.Random, Logger: slog.New(softly{a.log.Handler()})}
-	for _, text := range c.OutboundProxy {
-		p, err := outbound.ParseProxy(text, transport)
-		if err != nil {
-			return nil, err
-		}
-		rc.Proxies = append(rc.Proxies, p)
+	rc := outbound.RouteConfig{Resolver: s.names, Keep: s.longest(key), Random: a.cfg.Random, Logger: slog.New(softly{a.log.Handler()}), Proxies: c.Proxies()}
+	names := make(map[string]string, len(c.OutboundProxy))
+	for i, p := range rc.Proxies {
+		names[p.String()] = c.OutboundProxy[i]
 	}
 	if dir := s.config.StateDir; dir != "" {
 		h := fnv.New32a()
 		h.Write([]byte(key))
 		rc.StateFile = filepath.Join(dir, fmt.Sprintf("route-%08x", h.Sum32()))
 	}
-	r := &route{Route: outbound.NewRoute(rc), key: key}
+	r := &route{Route: outbound.NewRoute(rc), key: key, names: names}
 	a.routes = append(a.routes, r)
 	return r, nil
 }

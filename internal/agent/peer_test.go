@@ -28,6 +28,7 @@ type peer struct {
 	invite   message  // the last one
 	register message  // likewise
 	silent   bool     // nothing is answered
+	events   []byte   // the ends of the telephone events that came, RFC 4733, by number
 	arrived  chan message
 }
 
@@ -77,7 +78,7 @@ func (p *peer) addr() string { return p.conn.LocalAddr().String() }
 
 func (p *peer) sdp() string {
 	return fmt.Sprintf("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio %d RTP/AVP 0 101\r\n"+
-		"a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n", p.sound.LocalAddr().(*net.UDPAddr).Port)
+		"a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n", p.sound.LocalAddr().(*net.UDPAddr).Port)
 }
 
 // listen echoes RTP, which is a far end that talks, unless it whistles itself.
@@ -90,6 +91,10 @@ func (p *peer) listen() {
 		}
 		p.mu.Lock()
 		echo := p.early == 0
+		// RFC 4733 section 2.3: event, then E, R and volume, then duration.
+		if n == 16 && b[1]&0x7f == 101 && b[13]&0x80 != 0 {
+			p.events = append(p.events, b[12])
+		}
 		p.mu.Unlock()
 		if echo {
 			p.sound.WriteTo(b[:n], from)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/hal/hook"
 	"github.com/ata-agent/ata-agent/internal/config"
 	"github.com/ata-agent/ata-agent/internal/country"
 	"github.com/ata-agent/ata-agent/internal/phone"
@@ -30,6 +31,8 @@ type portSetup struct {
 	line    string
 	country *country.Country
 	plan    *phone.Plan
+	flash   bool // in a call it is for the far end
+	timing  hook.Timing
 }
 
 // prepare checks c against the board. All mistakes come back at once.
@@ -43,6 +46,7 @@ func (a *Agent) prepare(c *config.Config) (*setup, error) {
 	}
 	for i := range s.ports {
 		s.ports[i].country = usual
+		s.ports[i].flash, s.ports[i].timing = true, hook.Wide
 	}
 	if len(c.Ports) == 0 && len(c.Lines) > 0 && len(s.ports) > 0 {
 		s.ports[0].line = c.Lines[0].Name
@@ -62,6 +66,13 @@ func (a *Agent) prepare(c *config.Config) (*setup, error) {
 		}
 		if s.ports[n].plan, err = phone.ParsePlan(p.DigitMap); err != nil {
 			wrong = append(wrong, c.Mistake(key("digit_map"), err.Error(), ""))
+		}
+		s.ports[n].flash = p.Flash == "event"
+		s.ports[n].timing = timing(p.FlashMin, p.FlashMax)
+	}
+	for i := range s.ports {
+		if c := s.ports[i].country; c != nil {
+			s.ports[i].timing.Numbering = c.Pulses
 		}
 	}
 
@@ -88,6 +99,15 @@ func (a *Agent) prepare(c *config.Config) (*setup, error) {
 		Random:     a.cfg.Random,
 	})
 	return s, nil
+}
+
+// timing is how a hook is heard whose flashes last so long. A longer shortest
+// flash leaves more room for slow dials: DAHDI_MAXPULSETIME is 200 ms.
+func timing(shortest, longest time.Duration) hook.Timing {
+	t := hook.Wide
+	t.FlashMin, t.FlashMax = shortest, longest
+	t.PulseMax = min(shortest, 200*time.Millisecond)
+	return t
 }
 
 func (a *Agent) portNames() string {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ata-agent/ata-agent/board"
 	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/hal/hook"
 	"github.com/ata-agent/ata-agent/hal/sim"
 	"github.com/ata-agent/ata-agent/internal/status"
 )
@@ -207,6 +208,71 @@ func listen(hand *sim.Port, while func()) []int16 {
 	while()
 	close(stop)
 	return <-heard
+}
+
+// A flash in a call is for the far end, unless the file says otherwise; in a
+// dial tone it is not.
+func TestFlashInACall(t *testing.T) {
+	t.Parallel()
+	for _, flash := range []string{"event", "off"} {
+		b := newBed(t, 1, func(c *Config) {
+			c.Config = parse(t, strings.Replace(lineTable, "192.0.2.7", c.Config.Lines[0].OutboundProxy[0], 1)+
+				"[[port]]\nflash = \""+flash+"\"\n")
+		})
+		b.answers(200)
+		hand := b.ports[0]
+		hand.Lift()
+		b.state(1, "dialtone")
+		hand.Flash()
+		if err := hand.Press("34#"); err != nil {
+			t.Fatal(err)
+		}
+		b.state(1, "talking")
+		hand.Flash()
+		if err := hand.Press("5"); err != nil {
+			t.Fatal(err)
+		}
+		seen := func() string {
+			b.peer.mu.Lock()
+			defer b.peer.mu.Unlock()
+			return fmt.Sprint(b.peer.events)
+		}
+		want := map[string]string{"event": "[16 16 16 5 5 5]", "off": "[5 5 5]"}[flash]
+		b.until(flash+": the far end is told "+want, func() bool { return seen() == want })
+		if err := b.stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A dial is heard as the port's country counts, and its hook as the file says.
+func TestTimingOfTheHook(t *testing.T) {
+	a, err := New(Config{
+		Config: parse(t, "state_dir = \"\"\n"+lineTable+"[[port]]\ncountry = \"nz\"\nflash_min = \"300ms\"\nflash_max = \"1100ms\"\n"),
+		Ports:  sockets("1", "2"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// HookFlash is the same style with its source.
+	want := hook.HookFlash
+	want.Numbering = hook.NewZealand
+	if got := a.setup.ports[0].timing; got != want {
+		t.Errorf("port 1: %+v, want %+v", got, want)
+	}
+	if got := a.setup.ports[1].timing; got != hook.Wide {
+		t.Errorf("port 2: %+v, want %+v", got, hook.Wide)
+	}
+	p := a.cfg.Ports[0].(*sim.Port)
+	p.Lift()
+	if err := p.Dial("6"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []hal.Event{{Kind: hal.OffHook}, {Kind: hal.Digit, Digit: '6'}} {
+		if got := <-p.Events(); got.Kind != want.Kind || got.Digit != want.Digit {
+			t.Errorf("told %+v, want %+v", got, want)
+		}
+	}
 }
 
 func TestCallOut(t *testing.T) {

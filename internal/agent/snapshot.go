@@ -87,9 +87,11 @@ func (a *Agent) dropped() map[string]uint64 {
 
 // sayTrouble logs a change of the first thing wrong.
 func (a *Agent) sayTrouble(t status.Trouble) {
-	if t.Kind == status.None {
+	switch {
+	case a.stopping: // what ends is not news
+	case t.Kind == status.None:
 		a.log.Info("all is well again")
-	} else {
+	default:
 		a.log.Warn(t.Sentence(), "hint", t.Hint())
 	}
 	a.trouble = t
@@ -124,20 +126,20 @@ func (a *Agent) lookAt(now time.Time, l *line) (shown status.Line, trouble, name
 		State:     status.State(s.State),
 		Since:     s.Since,
 		Proxy:     s.Via.Dest,
-		ProxyName: s.Via.Proxy,
+		ProxyName: l.route.called(s.Via),
 		Why:       s.Err,
 		Ring:      make([]status.Place, 0, len(r.Ring)),
 		Messages:  l.messages,
 	}
 	if s.Via.IsZero() {
 		if t, ok := l.route.Current(); ok {
-			shown.Proxy, shown.ProxyName = t.Dest, t.Proxy
+			shown.Proxy, shown.ProxyName = t.Dest, l.route.called(t)
 		}
 	}
 	for i, p := range r.Ring {
 		shown.Ring = append(shown.Ring, status.Place{
 			Address:     p.Dest,
-			Name:        p.Proxy,
+			Name:        l.route.called(p.Target),
 			State:       p.State,
 			RTT:         status.Millis(p.RTT),
 			LastFailure: p.LastFailure,

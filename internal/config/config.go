@@ -7,6 +7,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ata-agent/ata-agent/outbound"
 )
 
 // A Config is a whole file with its defaults filled in. It is a value nobody
@@ -74,12 +77,30 @@ type Line struct {
 	Domain        string // host or address of the account, without port
 	DisplayName   string
 	OutboundProxy []string      // in order; the domain when not given
-	Transport     string        // "udp", "tcp" or "tls", for proxies that do not say
+	Transport     string        // "udp", "tcp" or "tls", for proxies that do not say; "" is udp unless a name knows better (RFC 3263)
 	Expires       time.Duration // asked for when registering
 	KeepAlive     time.Duration
 	KeepAliveBy   string        // "options", "crlf", "stun" or "off"
 	NoAnswer      time.Duration // how long an address may be silent to a call before the next is tried
 	Listen        string        // local address for signalling; "" is any address and port
+}
+
+// Proxies are OutboundProxy as outbound knows them. What the file says of the
+// transport is meant: then names may not choose another.
+func (l *Line) Proxies() (all []outbound.Proxy) {
+	transport, err := outbound.ParseTransport(cmp.Or(l.Transport, "udp"))
+	if err != nil {
+		panic(err) // it was one of the words allowed
+	}
+	for _, text := range l.OutboundProxy {
+		p, err := outbound.ParseProxy(text, transport)
+		if err != nil {
+			panic(err) // it was tried when the file was read
+		}
+		p.TransportSet = p.TransportSet || l.Transport != ""
+		all = append(all, p)
+	}
+	return all
 }
 
 // A Port joins one of the board's phone sockets to a line.
@@ -88,6 +109,10 @@ type Port struct {
 	Line     string // name of a Line; the first when not given
 	Country  string // "" is the file's
 	DigitMap string // as phone.ParsePlan reads it, which this package leaves to those above
+	Flash    string // what a hook flash in a call is to the far end: "event" or "off"
+
+	// How long the hook is pressed for a flash. Longer is a receiver put down.
+	FlashMin, FlashMax time.Duration
 }
 
 // maxFile bounds a file; the reference is a tenth of it.

@@ -122,8 +122,8 @@ func TestSmallest(t *testing.T) {
 	}
 	want := Line{
 		Name: "1", User: "1001", AuthUser: "1001", Password: NewSecret("secret"), Domain: "example.net",
-		OutboundProxy: []string{"proxy.example.net", "192.0.2.7:5060"}, Transport: "udp",
-		Expires: 10 * time.Minute, KeepAlive: 15 * time.Second, KeepAliveBy: "options", NoAnswer: 4 * time.Second,
+		OutboundProxy: []string{"proxy.example.net", "192.0.2.7:5060"},
+		Expires:       10 * time.Minute, KeepAlive: 15 * time.Second, KeepAliveBy: "options", NoAnswer: 4 * time.Second,
 	}
 	if !reflect.DeepEqual(c.Lines, []Line{want}) {
 		t.Errorf("got  %+v\nwant %+v", c.Lines, want)
@@ -156,8 +156,36 @@ country = "gb"
 		t.Errorf("proxies: %v", got)
 	}
 	want := []Port{{Name: "1", Line: "1", Country: "us"}, {Name: "fxs2", Line: "office", Country: "gb"}}
+	for i := range want {
+		want[i].Flash, want[i].FlashMin, want[i].FlashMax = "event", 80*time.Millisecond, 900*time.Millisecond
+	}
 	if !reflect.DeepEqual(c.Ports, want) {
 		t.Errorf("got  %+v\nwant %+v", c.Ports, want)
+	}
+}
+
+// A transport that the file gives is meant: outbound.Proxy, "otherwise DNS may
+// choose another (RFC 3263)". An entry's own comes first.
+func TestProxies(t *testing.T) {
+	for _, row := range []struct {
+		line string
+		want string
+	}{
+		{``, "a.example udp false, 192.0.2.7 udp false, b.example tls true"},
+		{`transport = "udp"`, "a.example udp true, 192.0.2.7 udp true, b.example tls true"},
+		{`transport = "tcp"`, "a.example tcp true, 192.0.2.7 tcp true, b.example tls true"},
+	} {
+		c, err := Parse("f", []byte("[[line]]\nuser = \"1\"\ndomain = \"example.net\"\noutbound_proxy = [\"a.example\", \"192.0.2.7:5060\", \"sips:b.example\"]\n"+row.line+"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, p := range c.Lines[0].Proxies() {
+			got = append(got, fmt.Sprint(p.Host, " ", p.Transport, " ", p.TransportSet))
+		}
+		if s := strings.Join(got, ", "); s != row.want {
+			t.Errorf("%s: %s, want %s", row.line, s, row.want)
+		}
 	}
 }
 
@@ -349,7 +377,7 @@ func FuzzParse(f *testing.F) {
 		c, err := Parse("f", data)
 		if err == nil {
 			for _, l := range c.Lines {
-				if l.Name == "" || l.User == "" || l.AuthUser == "" || l.Domain == "" || l.Expires < 10*time.Second || len(l.OutboundProxy) == 0 || l.Transport == "" {
+				if l.Name == "" || l.User == "" || l.AuthUser == "" || l.Domain == "" || l.Expires < 10*time.Second || len(l.OutboundProxy) == 0 || len(l.Proxies()) != len(l.OutboundProxy) {
 					t.Fatalf("accepted %+v", l)
 				}
 			}

@@ -146,7 +146,7 @@ var schema = []table{
 			doc: "Where everything is sent, best first: names or addresses, with a port or as SIP\nURI (\"sip:proxy.example.net;transport=tls\") where needed. A name stands for all its\naddresses. When one does not answer, the next is used; after the last, the first.",
 		}, {
 			name: "transport", into: func(c *Config, i int) any { return &c.Lines[i].Transport },
-			def: `"udp"`, one: []string{"udp", "tcp", "tls"},
+			example: `"udp"`, follows: "udp, or what the name's records say", one: []string{"udp", "tcp", "tls"},
 			doc: "How to speak with proxies that do not say themselves.",
 		}, {
 			name: "expires", into: func(c *Config, i int) any { return &c.Lines[i].Expires },
@@ -191,6 +191,18 @@ var schema = []table{
 			name: "digit_map", into: func(c *Config, i int) any { return &c.Ports[i].DigitMap },
 			example: `"(911|[2-9]xxxxxx|1xxxxxxxxxx|xx.T)"`, follows: "any number, complete after a pause or #", check: line,
 			doc: "When a dialled number is complete, as in RFC 3435: alternatives of digits, x for\nany digit, [2-9] for some, a dot for any number more, T for a pause first, ! at the\nend for a number that is refused.",
+		}, {
+			name: "flash", into: func(c *Config, i int) any { return &c.Ports[i].Flash },
+			def: `"event"`, one: []string{"event", "off"},
+			doc: "What a hook flash during a call is to the far end: an \"event\" beside the sound\n(RFC 4733, number 16) where it takes one, or nothing.",
+		}, {
+			name: "flash_min", into: func(c *Config, i int) any { return &c.Ports[i].FlashMin },
+			def: `"80ms"`, min: 70 * time.Millisecond, max: time.Second,
+			doc: "How long the hook is pressed for a flash at least; shorter is a dial's pulse. 80ms\nis good for an R key (100 ms in Europe) too, 300ms for slow dials.",
+		}, {
+			name: "flash_max", into: func(c *Config, i int) any { return &c.Ports[i].FlashMax },
+			def: `"900ms"`, min: 100 * time.Millisecond, max: 2 * time.Second,
+			doc: "How long at most. Only after so long is a receiver known to be put down: a call\nends sooner when this is short.",
 		}},
 	},
 	{

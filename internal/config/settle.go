@@ -89,6 +89,13 @@ func (r *reader) port(i int) {
 	if p.Country == "" {
 		p.Country = r.c.Country
 	}
+	if p.FlashMin > p.FlashMax && p.FlashMax > 0 {
+		at, ok := r.given(me + ".flash_min")
+		if !ok {
+			at, _ = r.given(me + ".flash_max")
+		}
+		r.wrong(at, "port.flash_min", fmt.Sprintf("%q is longer than flash_max = %q", short(p.FlashMin), short(p.FlashMax)), "want it shorter")
+	}
 	if len(r.c.Lines) == 0 {
 		return
 	}
