@@ -15,6 +15,7 @@ const (
 	Lost                     // TCP, TLS: the connection broke while an answer was due
 	TLSFailed                // handshake or certificate
 	Local                    // our side: no link, no route, no address, no socket
+	NoFamily                 // this host does not speak that version of IP, and another address can be reached
 	Status                   // a final response; Failure.Code has it
 	Asked                    // the operator asked for another proxy
 	Preferred                // no failure: an address that is preferred is well again
@@ -42,6 +43,7 @@ func (f Failure) Error() string {
 		Lost:        "connection lost",
 		TLSFailed:   "TLS failed",
 		Local:       "cannot send",
+		NoFamily:    "cannot send there",
 		Status:      "refused",
 		Asked:       "asked to move",
 		Preferred:   "a preferred proxy is well again",
@@ -58,6 +60,17 @@ func (f Failure) Error() string {
 		what += fmt.Sprintf(", wants to be left alone for %v", f.RetryAfter)
 	}
 	return what
+}
+
+// detail is Error with what was asked and how often.
+func (f Failure) detail() string {
+	switch {
+	case f.Method == "":
+		return f.Error()
+	case f.Tries > 0:
+		return fmt.Sprintf("%s, sent %d times: %s", f.Method, f.Tries, f.Error())
+	}
+	return f.Method + ": " + f.Error()
 }
 
 // Unwrap returns Err.
@@ -90,12 +103,14 @@ var verdicts = [...]struct {
 }{
 	// No answer of any kind: the address cannot be worked with.
 	{Local, "", 0, 0, Wait, "without a link, a route or an address every proxy looks dead", "own choice: a pulled cable must not turn the ring"},
+	{NoFamily, "", 0, 0, Move, "a host with IPv6 only would wait for ever for an IPv4 link", "own choice: RFC 7984 asks that neither family starves the other"},
 	{NoAnswer, "", 0, 0, Move, "nobody answers there", "RFC 3263 4.3: transaction failed without a response"},
 	{Unreachable, "", 0, 0, Move, "its host or the way there says that nobody listens", "RFC 3261 8.1.3.1: fatal transport errors, as 503; RFC 3263 4.3"},
 	{Refused, "", 0, 0, Move, "its host says that nobody listens", "RFC 3263 4.3: failure of the transport layer"},
 	{Lost, "", 0, 0, Move, "it went away while it owed an answer", "RFC 3263 4.3; RFC 5626 4.4.1: the flow has failed"},
 	{TLSFailed, "", 0, 0, Move, "whoever answers there is not the proxy, or cannot prove it", "RFC 5922 7.3: the connection must be closed"},
 	{Asked, "", 0, 0, Move, "the operator wants it", "own choice"},
+	{Preferred, "", 0, 0, Stay, "nothing has failed", "own choice"},
 
 	// An answer to anything: mostly the proxy's word about somebody else.
 	{Status, "", 100, 199, Stay, "the proxy is at work", "RFC 3261 21.1"},

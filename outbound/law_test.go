@@ -169,5 +169,5 @@ func TestRouteTogether(t *testing.T) {
 func entered(r *Route) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.entered
+	return r.policy.entered
 }

@@ -103,15 +103,20 @@ func (r *Route) askDue(now time.Time) <-chan time.Time {
 }
 
 // askAgain is for when the ring has come round: all names are asked, but none
-// before its floor.
+// before its floor, and a fleet not all at once.
 func (r *Route) askAgain(now time.Time) {
+	later := now.Add(r.policy.chance(r.policy.rules.Spread))
 	for i := range r.names {
 		n := &r.names[i]
 		floor := wrapFloor
 		if n.ttl > 0 {
 			floor = min(floor, n.ttl)
 		}
-		if soonest := n.asked.Add(floor); n.due.After(soonest) {
+		soonest := n.asked.Add(floor)
+		if soonest.Before(later) {
+			soonest = later
+		}
+		if n.due.After(soonest) {
 			n.due = soonest
 		}
 	}
@@ -153,11 +158,15 @@ func (r *Route) learn(i int, answer Answer, err error) {
 	n.err = err
 	if err != nil {
 		n.failed++
-		n.due = now.Add(r.early(n.retry(err, r.ring.Len() == 0)))
+		n.due = now.Add(r.early(n.retry(err, r.policy.ring.Len() == 0)))
 		r.tellNews()
 		return
 	}
 	n.failed, n.fresh, n.ttl = 0, true, answer.TTL
+	r.policy.Renewed()
+	if r.cfg.Order == OrderSpread {
+		answer.spread(r.cfg.Device)
+	}
 	n.due = now.Add(r.early(max(refreshFloor, answer.TTL/10*8)))
 	switch {
 	case !answer.Partial:
@@ -221,21 +230,13 @@ func (a *Answer) join(known []Target, rank []uint16) {
 // is well, even if DNS no longer names that address: it is asked to leave by
 // silence, not by a record.
 func (r *Route) load(now time.Time) {
-	was, keep := r.ring.Current(), Target{}
-	if !r.since.IsZero() {
+	was, keep := r.policy.Current(), Target{}
+	if !r.policy.since.IsZero() {
 		keep = was
 	}
-	if !r.ring.Load(deal(r.names, keep)) {
-		return
-	}
-	if !r.begun && r.ring.Len() > 0 {
-		r.ring.Point(0)
-		r.ring.Restart()
-	}
-	r.trust(now)
-	if r.ring.Current() != was {
-		r.since = time.Time{}
-		r.arrive(was, now)
+	if r.policy.Load(now, deal(r.names, keep)) {
+		r.trust(now)
+		r.follow(was)
 	}
 }
 

@@ -72,6 +72,7 @@ type Answer struct {
 	TTL     time.Duration // how long that holds, 5 s to 24 h; 0: for ever
 	Partial bool          // a question went unanswered: there may be more
 	rank    []uint16      // what DNS prefers, of each target; equals were drawn by lot
+	share   []float64     // of each target, what part of the lines it should have among its equals; any unit
 }
 
 // A NotFoundError says that DNS has answered, and knows no usable address.
@@ -101,7 +102,7 @@ func (e *NotFoundError) Error() string { return e.Name + ": " + e.Why }
 func (r *Resolver) Lookup(ctx context.Context, p Proxy) (Answer, error) {
 	if p.Addr.IsValid() {
 		addr := netip.AddrPortFrom(p.Addr, cmp.Or(p.Port, p.Transport.Port()))
-		return Answer{Targets: []Target{p.target(addr, p.Transport)}, rank: []uint16{0}}, nil
+		return Answer{Targets: []Target{p.target(addr, p.Transport)}, rank: []uint16{0}, share: []float64{1}}, nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -121,7 +122,7 @@ func (r *Resolver) Lookup(ctx context.Context, p Proxy) (Answer, error) {
 			return l.result()
 		}
 	}
-	l.add(plain(), cmp.Or(p.Port, p.Transport.Port()), p.Transport, 0)
+	l.add(plain(), cmp.Or(p.Port, p.Transport.Port()), p.Transport, 0, 1)
 	return l.result()
 }
 
@@ -205,7 +206,7 @@ func (l *lookup) serve(ctx context.Context, s service) {
 		found[i] = later(func() addresses { return l.r.addresses(ctx, srv.Target) })
 	}
 	for i, srv := range list {
-		l.add(found[i](), srv.Port, s.transport, srv.Priority)
+		l.add(found[i](), srv.Port, s.transport, srv.Priority, srv.Weight)
 	}
 }
 
@@ -222,8 +223,8 @@ func (l *lookup) heard(r records) {
 	l.answer.TTL = shorter(l.answer.TTL, r.ttl)
 }
 
-// add appends the targets that a host's addresses make.
-func (l *lookup) add(host addresses, port uint16, t Transport, rank uint16) {
+// add appends the targets that a host's addresses make. They divide its weight.
+func (l *lookup) add(host addresses, port uint16, t Transport, rank, weight uint16) {
 	if host.err != nil {
 		l.err = host.err
 	}
@@ -238,6 +239,7 @@ func (l *lookup) add(host addresses, port uint16, t Transport, rank uint16) {
 		if len(l.answer.Targets) < Capacity && !slices.Contains(l.answer.Targets, target) {
 			l.answer.Targets = append(l.answer.Targets, target)
 			l.answer.rank = append(l.answer.rank, rank)
+			l.answer.share = append(l.answer.share, max(float64(weight), zeroWeight)/float64(len(host.list)))
 		}
 	}
 }

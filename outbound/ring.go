@@ -3,7 +3,6 @@ package outbound
 import (
 	"math/bits"
 	"net/netip"
-	"time"
 )
 
 // Capacity is how many addresses a Ring holds.
@@ -37,16 +36,6 @@ func (t Target) String() string {
 // entry that led there does not matter.
 func (t *Target) same(u *Target) bool {
 	return t.Addr == u.Addr && t.Transport == u.Transport && t.TLSName == u.TLSName
-}
-
-// Health is what is known of one address. The zero Health is nothing.
-type Health struct {
-	Good    time.Time     // its last good answer
-	RTT     time.Duration // how long that took; 0: not measured
-	Failed  time.Time     // its last failure
-	Failure Failure       // and what that was
-	Bad     bool          // the failure came after the good answer
-	Held    time.Time     // it asked to be left alone until then (Retry-After)
 }
 
 // A Place is one address of a Ring and what is known of it.
@@ -123,7 +112,11 @@ func (r *Ring) Dest() string { return r.place[r.at].Dest }
 //
 // past: the finger came round the end, so the names should be asked again.
 // over: every address has failed once; the tour ends and the next one begins.
-func (r *Ring) Rotate() (past, over bool) {
+func (r *Ring) Rotate() (past, over bool) { return r.rotate(0) }
+
+// rotate is Rotate that leaves the places in late, one bit each, for the end of
+// the tour.
+func (r *Ring) rotate(late uint16) (past, over bool) {
 	if r.n == 0 {
 		return true, true
 	}
@@ -131,6 +124,9 @@ func (r *Ring) Rotate() (past, over bool) {
 	free := r.all() &^ r.tried
 	if free == 0 {
 		over, free, r.tried = true, r.all(), 0
+	}
+	if soon := free &^ late; soon != 0 {
+		free = soon
 	}
 	ahead := free &^ (2<<r.at - 1)
 	if past = ahead == 0; past {

@@ -11,23 +11,8 @@ import (
 	"time"
 )
 
-// From standards.
-const (
-	// RFC 5626 section 4.5 waits between half and all of min(max, base·2^n).
-	// Its base is 30 s, its max 1800 s; ours are shorter, for a telephone.
-	tourBase = 4 * time.Second   // a first tour may have met a restart; the same bound as "no answer"
-	tourCap  = 300 * time.Second // simulated with 10^6 lines: higher gains nothing, lower overloads who returns
-	maxHold  = 30 * time.Minute  // RFC 5626's max: a Retry-After of a week must not silence a line for a week
-)
-
-// Of our own choosing.
-const (
-	stable      = time.Minute             // a registration that held this long was a good one
-	accountBase = time.Minute             // so the first wait is 30 s at least: an account is mended by people
-	accountCap  = 20 * time.Minute        // what the field uses for 403
-	localWait   = time.Second             // a link comes back any moment, and asking costs no packet
-	firstWait   = 1500 * time.Millisecond // at boot: how long better proxies may hold up those already known
-)
+// firstWait is how long, at boot, better proxies may hold up those already known.
+const firstWait = 1500 * time.Millisecond
 
 // A RouteConfig says where a line goes out. Proxies and Resolver are needed,
 // the zero values of all others are good.
@@ -58,20 +43,15 @@ type Route struct {
 	memory  memory // owned by Run
 
 	mu      sync.Mutex // guards all that follows
-	ring    Ring
-	names   []name    // the configured proxies
-	begun   bool      // an address has been given out: from now on the finger moves for a reason only
-	since   time.Time // the current address has been good since then; zero: it is not
-	entered time.Time // when the finger last moved
-	tours   int       // whole tours that failed since the last stable registration
-	ready   time.Time // when a registration may be tried again
-	refused int       // account failures in a row
-	pardon  time.Time // when the last one counts no more
-	leaving Switch    // from the first failure until an address is good; zero: all is well
-	last    Switch
-	moved   chan struct{} // closed when the current address changes
-	news    chan struct{} // closed when DNS has said something
+	policy  Policy
+	names   []name         // the configured proxies
+	history []SwitchRecord // oldest first, at most maxHistory
+	moved   chan struct{}  // closed when the current address changes, or a wait is cut short
+	news    chan struct{}  // closed when DNS has said something
 }
+
+// maxHistory is how many switches are remembered: a bad day's.
+const maxHistory = 64
 
 // NewRoute makes a route. It reads the state file and asks nobody yet.
 func NewRoute(cfg RouteConfig) *Route {
@@ -80,9 +60,6 @@ func NewRoute(cfg RouteConfig) *Route {
 	}
 	if cfg.Keep <= 0 {
 		cfg.Keep = time.Hour
-	}
-	if cfg.Cap <= 0 {
-		cfg.Cap = tourCap
 	}
 	if cfg.Random == nil {
 		cfg.Random = rand.Float64
@@ -94,7 +71,9 @@ func NewRoute(cfg RouteConfig) *Route {
 		cfg.Logger.Error("too many outbound proxies, the last are left out", "given", len(cfg.Proxies), "used", MaxProxies)
 		cfg.Proxies = cfg.Proxies[:MaxProxies]
 	}
-	r := &Route{cfg: cfg, moved: make(chan struct{}), news: make(chan struct{})}
+	r := &Route{cfg: cfg, policy: NewPolicy(&Rules{
+		Spread: cfg.Spread, Cap: cfg.Cap, Failback: cfg.Failback, FailbackAfter: cfg.FailbackAfter, Random: cfg.Random,
+	}), moved: make(chan struct{}), news: make(chan struct{})}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.trusted.Store(new(trusted))
 	for _, p := range cfg.Proxies {
@@ -113,16 +92,14 @@ func NewRoute(cfg RouteConfig) *Route {
 // First returns the address to begin with. It waits for DNS if it must: as
 // long as any address is known only briefly, for a proxy that is preferred to
 // it; else until ctx ends. Once an address has been given, First is Current.
+// The first registration should let Wait pass, a call should not.
 func (r *Route) First(ctx context.Context) (Target, error) {
 	patience := time.After(firstWait)
 	hurry := false
 	for {
 		r.mu.Lock()
-		if r.ring.Len() > 0 && (r.begun || hurry || r.settled()) {
-			if !r.begun {
-				r.begun, r.entered = true, time.Now()
-			}
-			t := r.ring.Current()
+		if t := r.policy.Current(); !t.IsZero() && (r.policy.begun || hurry || r.settled()) {
+			r.policy.Begin(time.Now(), r.cfg.BootSpread)
 			r.mu.Unlock()
 			return t, nil
 		}
@@ -162,244 +139,180 @@ func (r *Route) settled() bool {
 func (r *Route) Current() (Target, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.ring.Current(), r.ring.Len() > 0
+	t := r.policy.Current()
+	return t, !t.IsZero()
 }
 
 // Next reports that failed did not work out and returns the address to use
 // now. It moves the ring only if the failure is one that moves it (see
-// [Judge]), failed is still the current address, and f did not begin before
-// the ring last moved. It never waits for DNS. A registration should let wait
-// pass before it uses next; a call uses it at once. wait is
+// [Judge]), enough went unanswered to prove it (see [Failure.Tries]), failed is
+// still the current address, and f did not begin before the ring last moved. It
+// never waits for DNS. A registration should let wait pass before it uses next;
+// a call uses it at once. wait is
 //
-//	0                         inside a tour
+//	U(0, Spread)              for the first failover, so that a fleet does not arrive as one; 0 if f is urgent
+//	0                         for further ones inside a tour
 //	½..1 · min(Cap, 4 s·2ⁿ)   after the nth whole tour that failed, and until any Retry-After is over
 //	½..1 · min(20 m, 1 m·2ⁿ)  after the account was refused for the nth time in a row
 //	1 s                       when the fault is on our side, or no address is known
 //
 // A refused account leaves an address where some line is registered; others it
-// leaves, slowly.
+// leaves, slowly. Where the failure proves nothing yet, next is the address to
+// try again, and for an INVITE the one where the call may go meanwhile.
 func (r *Route) Next(failed Target, f Failure) (next Target, wait time.Duration) {
-	if f.Method == "" {
-		f.Method = "REGISTER"
-	}
-	verdict := Judge(f)
-	if verdict == Wait && r.otherFamily(failed) {
-		verdict = Move
+	if Judge(f) == Wait && r.otherFamily(failed) {
+		f.Cause = NoFamily
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
-	if r.ring.Len() == 0 {
-		r.askAgain(now)
-		return Target{}, localWait
-	}
-	at := r.ring.Find(failed)
-	if at >= 0 && (verdict == Move || verdict == Account) {
-		p := r.ring.Place(at)
-		p.Failed, p.Failure, p.Bad = now, f, true
-		if f.RetryAfter > 0 {
-			p.Held = now.Add(min(f.RetryAfter, maxHold))
-		}
-	}
-	current := at == r.ring.Finger() && (f.Began.IsZero() || !f.Began.Before(r.entered))
-
-	switch {
-	case verdict == Wait:
-		return r.ring.Current(), localWait
-	case verdict == Account:
-		return r.refuse(at, current, f, now), r.accountWait(now)
-	case verdict == Stay && f.Method == "REGISTER":
-		return r.ring.Current(), r.accountWait(now) // or it would be sent again at once, for ever
-	case verdict == Move && current:
-		r.turn(f, now)
-	}
-	return r.ring.Current(), r.left(now)
-}
-
-// turn moves the finger off the current address.
-func (r *Route) turn(f Failure, now time.Time) {
-	from := r.ring.Current()
-	if !r.since.IsZero() {
-		if now.Sub(r.since) >= stable {
-			r.tours = 0
-		}
-		r.leaving = Switch{From: from, Cause: f.Error(), At: now}
-	}
-	r.since = time.Time{}
-
-	for i := range r.ring.Len() {
-		if r.ring.Place(i).Held.After(now) {
-			r.ring.Skip(i)
-		}
-	}
-	past, over := r.ring.Rotate()
-	if past || over {
+	now, from := time.Now(), r.policy.Current()
+	step := r.policy.Next(now, failed, f)
+	if step.Ask {
 		r.askAgain(now)
 	}
-	if over {
-		if f.Method != "INVITE" { // a person who dials again and again must not slow down the registration
-			r.ready = now.Add(r.jitter(tourBase, r.cfg.Cap, r.tours))
-			r.tours++
+	if step.Moved {
+		what := "outbound proxy failed"
+		if Judge(f) == Account {
+			what = "account refused"
 		}
-		r.leastHeld(now)
-		if held := r.ring.Place(r.ring.Finger()).Held; held.After(r.ready) {
-			r.ready = held
-		}
+		r.cfg.Logger.Info(what, "proxy", from.Proxy, "address", from.String(), "error", f.Error(), "next", r.policy.Current().String())
 	}
-	r.cfg.Logger.Info("outbound proxy failed", "proxy", from.Proxy, "address", from.String(), "error", f.Error(), "next", r.ring.Current().String())
-	r.arrive(from, now)
-	r.entered = now // a ring of one has moved too
-}
-
-// leastHeld moves the finger on to the next address that does not want to be
-// left alone, or else to the one that wants it the shortest.
-func (r *Route) leastHeld(now time.Time) {
-	best, from := r.ring.Finger(), r.ring.Finger()
-	for k := range r.ring.Len() {
-		i := (from + k) % r.ring.Len()
-		held := r.ring.Place(i).Held
-		if held.Before(r.ring.Place(best).Held) {
-			best = i
-		}
-		if !held.After(now) {
-			best = i
-			break
-		}
-	}
-	r.ring.Point(best)
-}
-
-// refuse deals with an address that is well but does not want the account, and
-// returns where a line with that account may try next. Where a line is at home
-// the finger stays for now: if that line has another account, it will say Good
-// again; if it is this one, the next refusal moves.
-func (r *Route) refuse(at int, current bool, f Failure, now time.Time) Target {
-	switch {
-	case at < 0:
-		return r.ring.Current()
-	case current && r.since.IsZero():
-		from := r.ring.Current()
-		if past, over := r.ring.Rotate(); past || over {
-			r.askAgain(now)
-		}
-		r.cfg.Logger.Info("account refused", "proxy", from.Proxy, "address", from.String(), "error", f.Error(), "next", r.ring.Current().String())
-		r.arrive(from, now)
-		r.entered = now
-		return r.ring.Current()
-	case current:
-		r.leaving = Switch{From: r.ring.Current(), Cause: f.Error(), At: now}
-		r.since = time.Time{}
-	}
-	return r.ring.Place((at + 1) % r.ring.Len()).Target
-}
-
-// accountWait grows from one refusal to the next. It is forgotten when there
-// has been none for as long again as the last wait.
-func (r *Route) accountWait(now time.Time) time.Duration {
-	if now.After(r.pardon) {
-		r.refused = 0
-	}
-	wait := r.jitter(accountBase, accountCap, r.refused)
-	r.refused++
-	r.pardon = now.Add(2*wait + time.Minute)
-	return wait
-}
-
-// jitter is the pace of RFC 5626 section 4.5.
-func (r *Route) jitter(base, most time.Duration, n int) time.Duration {
-	wait := min(base<<min(n, 16), most)
-	return wait/2 + time.Duration(r.cfg.Random()*float64(wait/2))
+	r.follow(from)
+	return step.To, step.Wait
 }
 
 // Good reports that t took a registration or a call, or answered a keep-alive
 // of a line that is registered there. rtt is how long that took; 0: not
-// measured. The tour ends. If the current address is not good, t becomes
-// current: that is where the line is.
+// measured. The tour ends. If the current address is not good, or Back has
+// named t, then t becomes current: that is where the line is.
 func (r *Route) Good(t Target, rtt time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	at, now := r.ring.Find(t), time.Now()
-	if at < 0 {
-		return
+	from := r.policy.Current()
+	if done, ok := r.policy.Good(time.Now(), t, rtt); ok {
+		r.history = append(r.history[max(0, len(r.history)+1-maxHistory):], done)
+		r.cfg.Logger.Info("outbound proxy in use", "proxy", t.Proxy, "address", t.String(), "instead of", done.From.String(),
+			"why", done.Detail, "tries", done.Tries, "took", done.Took)
 	}
-	p := r.ring.Place(at)
-	p.Good, p.Bad, p.Held = now, false, time.Time{}
-	if rtt > 0 {
-		p.RTT = rtt
-	}
-	if !r.since.IsZero() {
-		return
-	}
-	r.begun = true
-	from := r.ring.Current()
-	r.ring.Point(at)
-	r.arrive(from, now)
-	r.ring.Restart()
-	r.since, r.ready = now, time.Time{}
-	if r.leaving.From.IsZero() {
-		return
-	}
-	if !r.leaving.From.same(&t) {
-		r.last = r.leaving
-		r.last.To, r.last.Took = t, now.Sub(r.leaving.At)
-		r.cfg.Logger.Info("outbound proxy in use", "proxy", t.Proxy, "address", t.String(), "instead of", r.last.From.String(), "took", r.last.Took)
-	}
-	r.leaving = Switch{}
+	r.follow(from)
 }
 
-// Alive reports that t answered a probe. If no address is good, and t was
-// silent until now or has not been tried, then t becomes current and the wait
-// is over: Alive returns true, and a registration is worth trying at once.
-// A proxy that refused, or an account that is refused, gains nothing by this:
-// an answer refutes silence, it does not refute a refusal.
+// Alive reports that t answered a probe while the line has no good address. If
+// t was silent until now or has not been tried, then t becomes current, the
+// wait is cut short, and Alive returns true: a registration there is worth
+// trying as soon as Wait has passed. A proxy that refused, or an account that
+// is refused, gains nothing by this: an answer refutes silence, it does not
+// refute a refusal.
 func (r *Route) Alive(t Target, rtt time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	at, now := r.ring.Find(t), time.Now()
-	if at < 0 {
-		return false
-	}
-	p := r.ring.Place(at)
-	if rtt > 0 {
-		p.RTT = rtt
-	}
-	here := r.ring.Place(r.ring.Finger())
-	switch {
-	case p.Bad && p.Failure.Code != 0, p.Held.After(now):
-		return false
-	case here.Bad && Judge(here.Failure) == Account:
-		return false
-	}
-	p.Good, p.Bad = now, false
-	if !r.since.IsZero() {
-		return false
-	}
-	r.begun = true
-	from := r.ring.Current()
-	r.ring.Point(at)
-	r.ring.Restart()
-	r.ready = time.Time{}
-	r.arrive(from, now)
-	return true
+	from := r.policy.Current()
+	defer r.follow(from)
+	return r.policy.Alive(time.Now(), t, rtt)
 }
 
-// arrive tells whoever waits for it that the finger has moved from somewhere.
-func (r *Route) arrive(from Target, now time.Time) {
-	if r.ring.Current() != from {
-		r.entered = now
-		close(r.moved)
-		r.moved = make(chan struct{})
+// Heard reports that t answered a probe while the line is well elsewhere. It
+// makes t known to be good and moves nothing. A line without any good address
+// reports to Alive instead.
+func (r *Route) Heard(t Target, rtt time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.policy.Heard(time.Now(), t, rtt)
+}
+
+// Unheard reports that t did not answer a probe while the line is well
+// elsewhere. It moves nothing: t is the last to be tried for a while.
+func (r *Route) Unheard(t Target, f Failure) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.policy.Unheard(time.Now(), t, f)
+}
+
+// Missed reports that one question to t got no answer in time. It moves
+// nothing; when t answers after all, it says how lossy the way there is.
+func (r *Route) Missed(t Target) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.policy.Missed(t)
+}
+
+// Standby returns which addresses are worth a slow probe while the line is
+// well, best first: those it may go back to, and the one it would go to next.
+// At most three; none while the line is not well.
+func (r *Route) Standby() []Target {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.policy.Standby(time.Now())
+}
+
+// Back says whether it is time to go back to a preferred address, and to which.
+// idle: no call is up. refreshing: the line is about to refresh its
+// registration. The address has answered three probes in a row over a minute
+// or more without missing one, and been left alone long enough: a minute, twice
+// as long for each time in a row that it did not hold for an hour, and U(0,
+// 20·Spread) so that a fleet does not return as one.
+//
+// The line registers there instead, keeping what it has until that has worked,
+// and reports as always: Good moves the route, Next leaves it where it is and
+// puts off the next attempt.
+func (r *Route) Back(idle, refreshing bool) (t Target, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.policy.Back(time.Now(), idle, refreshing)
+}
+
+// Failover is an operator's order to leave the address in use for another: the
+// next one if to is not valid; a port of 0 in it fits any. The line stays there
+// until Failback or a failure.
+func (r *Route) Failover(to netip.AddrPort) (Target, error) {
+	return r.order(func(now time.Time) (Target, error) { return r.policy.Failover(now, to) })
+}
+
+// Failback is an operator's order to go back to the most preferred address
+// that did not fail when it was last asked.
+func (r *Route) Failback() (Target, error) { return r.order(r.policy.Recall) }
+
+func (r *Route) order(do func(now time.Time) (Target, error)) (Target, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	from := r.policy.Current()
+	to, err := do(time.Now())
+	if err == nil {
+		r.cfg.Logger.Info("outbound proxy changed by order", "from", from.String(), "to", to.String())
 	}
+	r.follow(from)
+	return to, err
+}
+
+// Urge ends a wait that only serves to spread a fleet: somebody has lifted the
+// receiver. Whoever waits is woken through Moved and should ask Wait again.
+func (r *Route) Urge() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.policy.Urge() {
+		r.wake()
+	}
+}
+
+// follow tells whoever waits for it that the finger has moved from somewhere.
+func (r *Route) follow(from Target) {
+	if r.policy.Current() != from {
+		r.wake()
+	}
+}
+
+func (r *Route) wake() {
+	close(r.moved)
+	r.moved = make(chan struct{})
 }
 
 // otherFamily reports whether the failure of an address is that this host does
-// not speak its IP version, and another address can be reached. Without that
-// a host with IPv6 only would wait for ever for an IPv4 link. It sends nothing.
+// not speak its IP version, and another address can be reached. It sends nothing.
 func (r *Route) otherFamily(failed Target) bool {
 	r.mu.Lock()
 	other := netip.AddrPort{}
-	for i := range r.ring.Len() {
-		if a := r.ring.Place(i).Addr; a.Addr().Is4() != failed.Addr.Addr().Is4() {
+	for i := range r.policy.ring.Len() {
+		if a := r.policy.ring.Place(i).Addr; a.Addr().Is4() != failed.Addr.Addr().Is4() {
 			other = a
 		}
 	}
@@ -421,17 +334,49 @@ func (r *Route) reaches(a netip.AddrPort) bool {
 func (r *Route) Wait() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.left(time.Now())
+	return r.policy.Wait(time.Now())
 }
 
-func (r *Route) left(now time.Time) time.Duration { return max(0, r.ready.Sub(now)) }
-
-// Moved returns a channel that is closed when the current address changes.
-// Ask again after that: each change has its own channel.
+// Moved returns a channel that is closed when the current address changes, or
+// Urge has cut a wait short. Ask again after that: each change has its own
+// channel.
 func (r *Route) Moved() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.moved
+}
+
+// Pace returns how a request of this method should be sent to t: quickly where
+// t is the address in use and answers quickly, patiently where the line has
+// only just come, or nothing is known.
+func (r *Route) Pace(t Target, method string) Pace {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.policy.Pace(time.Now(), t, method)
+}
+
+// Patience is Pace(t, "INVITE").Quiet: how long a call waits for any response
+// of t before it tries the next address. It is a second for an address in use
+// that answers in 20 ms, four where nothing is known.
+func (r *Route) Patience(t Target) time.Duration { return r.Pace(t, "INVITE").Quiet }
+
+// Proof says how an address that has missed a keep-alive may prove that it
+// lives: it is asked again and again, and is dead when limit has passed since
+// the first question without any answer. every is the keep-alive's interval:
+// who asks seldom has time. Each question that got no answer is reported to
+// Missed; on a way that loses many, more are asked.
+func (r *Route) Proof(t Target, every time.Duration) (again, limit time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.policy.Proof(t, every)
+}
+
+// Lookout returns how long it should be until all addresses are asked again for
+// a sign of life, while the line waits for one. Answers go to Alive.
+func (r *Route) Lookout() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.policy.Lookout(time.Now())
 }
 
 // Targets returns all addresses, best first: where a BYE may be tried, what
@@ -439,17 +384,52 @@ func (r *Route) Moved() <-chan struct{} {
 func (r *Route) Targets() []Target {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := make([]Target, r.ring.Len())
+	all := make([]Target, r.policy.ring.Len())
 	for i := range all {
-		all[i] = r.ring.Place(i).Target
+		all[i] = r.policy.ring.Place(i).Target
 	}
 	return all
+}
+
+// Noticed says what the user noticed of the latest switch: "a call connected
+// 1.2 s late".
+func (r *Route) Noticed(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case !r.policy.leaving.From.IsZero():
+		r.policy.leaving.Noticed = what
+	case len(r.history) > 0:
+		r.history[len(r.history)-1].Noticed = what
+	}
+}
+
+// History returns the latest switches, at most 64, newest first. One that is
+// not over yet has Took 0.
+func (r *Route) History() []SwitchRecord {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]SwitchRecord, 0, len(r.history)+1)
+	if now, ok := r.switching(); ok {
+		list = append(list, now)
+	}
+	for i := range r.history {
+		list = append(list, r.history[len(r.history)-1-i])
+	}
+	return list[:min(len(list), maxHistory)]
+}
+
+// switching is the switch that is not over yet.
+func (r *Route) switching() (SwitchRecord, bool) {
+	s, to := r.policy.leaving, r.policy.Current()
+	s.To = to
+	return s, !s.From.IsZero() && !s.From.same(&to)
 }
 
 // A RouteStatus is a snapshot of a Route.
 type RouteStatus struct {
 	Ring       []PlaceStatus // best first
-	LastSwitch Switch        // zero: the line never moved
+	LastSwitch SwitchRecord  // zero: the line never moved
 	Wait       time.Duration // a registration waits this long still
 	DNS        string        // what is wrong with DNS, a sentence; "": nothing
 }
@@ -465,38 +445,38 @@ type RouteStatus struct {
 type PlaceStatus struct {
 	Target
 	State         string
-	RTT           time.Duration // of the last good answer; 0: not measured
+	RTT           time.Duration // of good answers, smoothed; 0: not measured
+	Loss          float64       // the part of questions that get no answer though it lives, smoothed; 0: not measured
+	LastGood      time.Time     // zero: never
+	Failures      int           // since then
 	LastFailure   string        // a sentence; "": never failed
 	LastFailureAt time.Time     // zero: never failed
-}
-
-// A Switch is one move of a line from an address that worked to another.
-type Switch struct {
-	From, To Target
-	Cause    string
-	At       time.Time     // when the first failure was reported
-	Took     time.Duration // until To was good; 0: it is not yet
+	Quarantine    time.Time     // until then others are tried first; zero, or past: no
 }
 
 // Status returns what there is to know.
 func (r *Route) Status() RouteStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
-	s := RouteStatus{LastSwitch: r.last, Wait: r.left(now), Ring: make([]PlaceStatus, r.ring.Len())}
-	if current := r.ring.Current(); !r.leaving.From.IsZero() && !r.leaving.From.same(&current) {
-		s.LastSwitch = r.leaving
-		s.LastSwitch.To = current
+	now, ring := time.Now(), &r.policy.ring
+	s := RouteStatus{Wait: r.policy.Wait(now), Ring: make([]PlaceStatus, ring.Len())}
+	if moving, ok := r.switching(); ok {
+		s.LastSwitch = moving
+	} else if len(r.history) > 0 {
+		s.LastSwitch = r.history[len(r.history)-1]
 	}
 	for i := range s.Ring {
-		p := r.ring.Place(i)
-		s.Ring[i] = PlaceStatus{Target: p.Target, State: p.state(now), RTT: p.RTT, LastFailureAt: p.Failed}
+		p := ring.Place(i)
+		s.Ring[i] = PlaceStatus{
+			Target: p.Target, State: p.state(now), RTT: p.RTT, Loss: p.Loss,
+			LastGood: p.Good, Failures: p.Fails, LastFailureAt: p.Failed, Quarantine: p.Out,
+		}
 		if !p.Failed.IsZero() {
 			s.Ring[i].LastFailure = p.Failure.Error()
 		}
 		switch {
-		case i != r.ring.Finger() || !r.begun:
-		case r.since.IsZero():
+		case i != ring.Finger() || !r.policy.begun:
+		case r.policy.since.IsZero():
 			s.Ring[i].State = "trying"
 		default:
 			s.Ring[i].State = "in use"
@@ -506,16 +486,4 @@ func (r *Route) Status() RouteStatus {
 		s.DNS = err.Error()
 	}
 	return s
-}
-
-func (h *Health) state(now time.Time) string {
-	switch {
-	case h.Held.After(now):
-		return "held"
-	case h.Bad:
-		return "failed"
-	case !h.Good.IsZero():
-		return "good"
-	}
-	return "unknown"
 }

@@ -156,8 +156,8 @@ func TestNextStays(t *testing.T) {
 		time.Sleep(time.Second)
 		_, wait := r.Next(first, Failure{Method: "REGISTER", Began: began})
 		_, again := r.Next(first, Failure{Method: "OPTIONS", Began: began})
-		if wait != 3*time.Second || again != wait || r.tours != 1 {
-			t.Errorf("a ring of one turned twice: %v, then %v, %d tours", wait, again, r.tours)
+		if wait != 3*time.Second || again != wait || r.policy.tours != 1 {
+			t.Errorf("a ring of one turned twice: %v, then %v, %d tours", wait, again, r.policy.tours)
 		}
 	})
 }
@@ -208,10 +208,10 @@ func TestPace(t *testing.T) {
 func TestPaceJitter(t *testing.T) {
 	for _, random := range []float64{0, 0.999} {
 		r := NewRoute(RouteConfig{Random: func() float64 { return random }})
-		if got := r.jitter(4*time.Second, time.Minute, 1); got < 4*time.Second || got > 8*time.Second {
+		if got := r.policy.jitter(4*time.Second, time.Minute, 1); got < 4*time.Second || got > 8*time.Second {
 			t.Errorf("random %v: %v", random, got)
 		}
-		if got := r.jitter(4*time.Second, time.Minute, 1000); got < 30*time.Second || got > time.Minute {
+		if got := r.policy.jitter(4*time.Second, time.Minute, 1000); got < 30*time.Second || got > time.Minute {
 			t.Errorf("random %v: %v", random, got)
 		}
 	}
@@ -242,10 +242,10 @@ func TestRetryAfter(t *testing.T) {
 		if next != third || wait != 20*time.Second {
 			t.Errorf("%v after %v", next, wait)
 		}
-		if r.tours != 2 {
-			t.Errorf("%d tours are remembered", r.tours)
+		if r.policy.tours != 2 {
+			t.Errorf("%d tours are remembered", r.policy.tours)
 		}
-		if held := time.Until(r.ring.Place(1).Held); held != maxHold {
+		if held := time.Until(r.policy.ring.Place(1).Held); held != maxHold {
 			t.Errorf("a Retry-After of a week holds for %v", held)
 		}
 	})
@@ -274,8 +274,8 @@ func TestAccount(t *testing.T) {
 		if tried != "1231231" {
 			t.Errorf("tried %s", tried)
 		}
-		if r.tours != 0 || r.Wait() != 0 {
-			t.Errorf("an account that is refused counts as %d dead tours", r.tours)
+		if r.policy.tours != 0 || r.Wait() != 0 {
+			t.Errorf("an account that is refused counts as %d dead tours", r.policy.tours)
 		}
 		r.Good(at, 0)
 		time.Sleep(time.Hour)

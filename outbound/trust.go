@@ -41,8 +41,8 @@ func (r *Route) Trusts(a netip.Addr) bool {
 // trust follows the ring after it was loaded.
 func (r *Route) trust(now time.Time) {
 	old, t := r.trusted.Load(), new(trusted)
-	for i := range r.ring.Len() {
-		if a := r.ring.Place(i).Addr.Addr().WithZone(""); !slices.Contains(t.now, a) {
+	for i := range r.policy.ring.Len() {
+		if a := r.policy.ring.Place(i).Addr.Addr().WithZone(""); !slices.Contains(t.now, a) {
 			t.now = append(t.now, a)
 		}
 	}
