@@ -31,6 +31,12 @@ func newLogger(c config.Log, level *slog.LevelVar, stderr io.Writer) *slog.Logge
 		log.Warn("syslog does not answer, so lines go to stderr: " + err.Error())
 		return log
 	}
+	h.syslog(w)
+	return slog.New(h)
+}
+
+// syslog writes there instead. Syslog knows the time.
+func (h *handler) syslog(w *syslog.Writer) {
 	h.clock = false
 	h.write = func(l slog.Level, line string) {
 		switch {
@@ -44,7 +50,6 @@ func newLogger(c config.Log, level *slog.LevelVar, stderr io.Writer) *slog.Logge
 			w.Debug(line)
 		}
 	}
-	return slog.New(h)
 }
 
 // A handler writes a record as a person reads it:

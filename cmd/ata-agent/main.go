@@ -33,7 +33,7 @@ var version string
 const (
 	exitOK     = 0
 	exitFailed = 1 // it did not work, or a problem was found
-	exitUsage  = 2 // it cannot work: the command was wrong
+	exitUsage  = 2 // it cannot work: the command was wrong. A panic exits with it, too
 )
 
 const usualConfig = "/etc/ata-agent/ata-agent.toml"
@@ -95,11 +95,12 @@ func do(args []string, stdout, stderr io.Writer) int {
 }
 
 func dispatch(args []string, stdout, stderr io.Writer) error {
+	before, args := inFront(args)
 	if len(args) == 0 {
 		fmt.Fprint(stderr, overview())
 		return &told{exitUsage}
 	}
-	name, args := args[0], args[1:]
+	name, args := args[0], append(before, args[1:]...)
 	switch name {
 	case "help", "--help", "-help", "-h":
 		if len(args) == 0 {
@@ -121,6 +122,21 @@ func dispatch(args []string, stdout, stderr io.Writer) error {
 		hint = "did you mean ata-agent " + near + "?"
 	}
 	return &wrongUse{fmt.Errorf("there is no command %q", name), hint}
+}
+
+// inFront splits off what stands before the command: --config FILE may.
+func inFront(args []string) (before, rest []string) {
+	n := 0
+	for n < len(args) && strings.HasPrefix(args[n], "-") {
+		name, _, whole := strings.Cut(strings.TrimLeft(args[n], "-"), "=")
+		if name != "config" {
+			break
+		}
+		if n++; !whole {
+			n = min(n+1, len(args))
+		}
+	}
+	return args[:n:n], args[n:]
 }
 
 // start reads the flags, which may stand anywhere, and runs the command.
@@ -181,7 +197,9 @@ usage: ata-agent COMMAND [--config FILE]
 	b.WriteString(`
 FILE is ` + usualConfig + ` when not given.
 "ata-agent help COMMAND" tells more of one; "ata-agent check --reference" explains
-the file. Exit: 0 done, 1 failed or a problem found, 2 the command was wrong.
+the file. Exit: 0 done, 1 failed or a problem found, 2 the command was wrong, or the
+program itself: then there is a trace of goroutines, and whoever starts it (init,
+procd, systemd) should start it again.
 `)
 	return b.String()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"log/syslog"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -121,6 +122,49 @@ func TestLog(t *testing.T) {
 	log.Info("now")
 	if _, err := time.Parse("15:04:05.000 info  now\n", out.String()); err != nil {
 		t.Error(err)
+	}
+}
+
+// What syslog is told, and how urgent it is. RFC 3164 section 4.1.1: the number
+// in front is facility * 8 + severity; daemon is 3.
+func TestSyslog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	w, err := syslog.Dial("unixgram", path, syslog.LOG_DAEMON|syslog.LOG_INFO, "ata-agent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	level := new(slog.LevelVar)
+	level.Set(slog.LevelDebug)
+	h := &handler{level: level, clock: true, mu: new(sync.Mutex)}
+	h.syslog(w)
+	log := slog.New(h)
+	b := make([]byte, 1000)
+	for _, row := range []struct {
+		say  func(string, ...any)
+		want string // severity of RFC 3164, and the line
+	}{
+		{log.Error, "<27> error a.b  n=1"},
+		{log.Warn, "<28> warn  a.b  n=1"},
+		{log.Info, "<30> info  a.b  n=1"},
+		{log.Debug, "<31> debug a.b  n=1"},
+	} {
+		row.say("a\nb", "n", 1)
+		conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+		n, err := conn.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := string(b[:n])
+		number, line, _ := strings.Cut(row.want, " ")
+		if !strings.HasPrefix(got, number) || !strings.Contains(got, "ata-agent[") || !strings.HasSuffix(got, "]: "+line+"\n") {
+			t.Errorf("syslog is told %q, want %q", got, row.want)
+		}
 	}
 }
 

@@ -264,7 +264,12 @@ would be right. Nothing is sent and nothing is changed. Exit 1 when there are an
 		}); err != nil {
 			return c.listed(c.explain(err))
 		}
-		fmt.Fprintf(c.out, "%s is right: %s, board %s, country %s\n", c.config, count(len(cfg.Lines), "line"), b.Name, cmp.Or(cfg.Country, b.Country, "us"))
+		fmt.Fprintf(c.out, "%s is good: %s, board %s, country %s\n", c.config, count(len(cfg.Lines), "line"), b.Name, cmp.Or(cfg.Country, b.Country, "us"))
+		how := "ata-agent run"
+		if c.config != usualConfig {
+			how += " --config " + c.config
+		}
+		fmt.Fprintln(c.out, "start it:", how)
 		return nil
 	},
 }

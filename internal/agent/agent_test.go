@@ -196,3 +196,19 @@ func TestSoftly(t *testing.T) {
 		}
 	}
 }
+
+// What ends with the agent is not well again.
+func TestNoNewsWhileStopping(t *testing.T) {
+	var out bytes.Buffer
+	a := &Agent{log: slog.New(slog.NewTextHandler(&out, nil))}
+	a.sayTrouble(status.Trouble{Kind: status.Proxy})
+	if !strings.Contains(out.String(), "no proxy works") {
+		t.Errorf("log %q", out.String())
+	}
+	out.Reset()
+	a.stopping = true
+	a.sayTrouble(status.Trouble{})
+	if out.Len() > 0 {
+		t.Errorf("log %q", out.String())
+	}
+}
