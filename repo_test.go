@@ -28,7 +28,7 @@ const module = "github.com/ata-agent/ata-agent/"
 // floors is the table of ARCHITECTURE.md. A package imports only from floors
 // below its own.
 var floors = map[string]int{
-	"cmd/ata-agent": 7, "cmd/ata-lab": 7,
+	"cmd/ata-agent": 7, "cmd/ata-lab": 7, "cmd/dsptool": 7,
 
 	"internal/lab": 6, "internal/lab/bench": 6, "internal/lab/peers": 6,
 
@@ -40,10 +40,10 @@ var floors = map[string]int{
 	"internal/media/rtp": 3, "internal/country": 3,
 
 	"sip/transport": 2, "sip/dialog": 2, "hal/hook": 2, "hal/blink": 2, "hal/haltest": 2, "internal/config": 2,
-	"internal/media/plc": 2, "internal/media/jitter": 2, "internal/media/dtmf": 2,
+	"internal/media/plc": 2, "internal/media/jitter": 2, "internal/media/g726": 2, "internal/media/noise": 2, "internal/media/dtmf": 2,
 
 	"hal": 1, "outbound": 1, "sip/sdp": 1, "sip/digest": 1,
-	"internal/media/tone": 1, "internal/media/g711": 1, "internal/status": 1,
+	"internal/media/tone": 1, "internal/media/g711": 1, "internal/media/g722": 1, "internal/media/resample": 1, "internal/status": 1,
 }
 
 // fences says which folders may import a library. Replacing one is then work
