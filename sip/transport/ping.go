@@ -120,5 +120,8 @@ func (t *Transport) fault(f Fault) {
 	if t.pinging.Load() != 0 {
 		t.answer(hop{f.Transport, f.Addr}, f)
 	}
+	if t.witness != nil {
+		t.witness.Witness(Sight{Transport: f.Transport, Remote: f.Addr, Fault: f})
+	}
 	t.cfg.OnFault(f)
 }

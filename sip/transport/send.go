@@ -32,7 +32,17 @@ func (t *Transport) Send(to outbound.Target, msg sip.Message) error {
 	if err := intact(buf.Bytes(), msg); err != nil {
 		return err
 	}
-	return t.write(to, buf.Bytes())
+	err := t.write(to, buf.Bytes())
+	if t.witness != nil {
+		sight := Sight{Sent: true, Transport: to.Transport, Remote: to.Addr, Text: buf.Bytes(), Fault: err}
+		if to.Transport == outbound.UDP {
+			sight.Local, _ = addrPort(t.socket.LocalAddr())
+		} else if s := t.stream(hop{to.Transport, to.Addr}); s != nil {
+			sight.Local = s.local.Addr
+		}
+		t.witness.Witness(sight)
+	}
+	return err
 }
 
 func (t *Transport) write(to outbound.Target, b []byte) error {

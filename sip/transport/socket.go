@@ -101,6 +101,10 @@ func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 				s.from, s.text = from, from.String()
 			}
 			s.pending = b[:n]
+			if w := s.t.witness; w != nil {
+				local, _ := addrPort(in.LocalAddr())
+				w.Witness(Sight{Transport: outbound.UDP, Local: local, Remote: from, Text: b[:n]})
+			}
 			return n, everyone{}, nil
 		}
 	}

@@ -40,6 +40,21 @@ type Network interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
+// A Witness is a Network that wants to see each message that was sent or let
+// in, and what the network said instead of one. Witness is called by many
+// goroutines. It must not wait, and not keep Text.
+type Witness interface{ Witness(Sight) }
+
+// A Sight is one message as it goes over the wire, a fault, or both: what could
+// not be sent.
+type Sight struct {
+	Sent          bool // by us
+	Transport     outbound.Transport
+	Local, Remote netip.AddrPort // Local's address may be unspecified
+	Text          []byte         // nil for a fault that no message had
+	Fault         error          // nil: none
+}
+
 // A Config says whom to trust and where to send what arrives.
 type Config struct {
 	Network Network
@@ -94,6 +109,7 @@ func Open(ctx context.Context, cfg Config) (*Transport, error) {
 		cfg.Logger = slog.Default()
 	}
 	t := &Transport{cfg: cfg, epoch: time.Now(), handoffs: map[outbound.Transport]*handoff{}, streams: map[hop]*stream{}, pings: map[hop][]chan error{}}
+	t.witness, _ = cfg.Network.(Witness)
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	var err error
 	if t.socket, err = openSocket(ctx, t); err != nil {
@@ -119,6 +135,7 @@ type Transport struct {
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	epoch    time.Time // when it was opened: what times are counted from where they have to fit an atomic
+	witness  Witness   // nil: nobody looks
 	socket   *socket
 	parser   *sip.Parser
 	layer    *sip.TransportLayer
@@ -157,8 +174,24 @@ func (t *Transport) serve(loop func() error) {
 func (t *Transport) hear(msg sip.Message) {
 	if msg.Transport() == "UDP" {
 		t.socket.parsed(msg)
+	} else if t.witness != nil {
+		t.seen(msg)
 	}
 	t.cfg.OnMessage(msg)
+}
+
+// seen shows a message that came over a connection.
+func (t *Transport) seen(msg sip.Message) {
+	from, _ := netip.ParseAddrPort(msg.Source())
+	to := hop{outbound.TCP, unmap(from)}
+	if msg.Transport() == "TLS" {
+		to.transport = outbound.TLS
+	}
+	sight := Sight{Transport: to.transport, Remote: to.addr, Text: []byte(msg.String())}
+	if s := t.stream(to); s != nil {
+		sight.Local = s.local.Addr
+	}
+	t.witness.Witness(sight)
 }
 
 // Connect makes sure that messages can go to the target and says what our
