@@ -79,22 +79,22 @@ func icmp(origin, typ, code byte, errno syscall.Errno) (FaultKind, error) {
 	case origin == originICMP && typ == 3: // RFC 792: destination unreachable
 		switch code {
 		case 0:
-			return Unreachable, icmpError("ICMP: net unreachable")
+			return Unreachable, icmpError("net unreachable")
 		case 1:
-			return Unreachable, icmpError("ICMP: host unreachable")
+			return Unreachable, icmpError("host unreachable")
 		case 2:
-			return Unreachable, icmpError("ICMP: protocol unreachable")
+			return Unreachable, icmpError("protocol unreachable")
 		case 3:
-			return Unreachable, icmpError("ICMP: port unreachable")
+			return Unreachable, icmpError("port unreachable")
 		case 4:
 			return 0, nil // fragmentation needed: the kernel has noted the path MTU
 		}
-		return Unreachable, icmpError("ICMP: destination unreachable") // RFC 1122 3.2.2.1, RFC 1812 5.2.7.1: prohibited, unknown, ...
+		return Unreachable, icmpError("destination unreachable") // RFC 1122 3.2.2.1, RFC 1812 5.2.7.1: prohibited, unknown, ...
 	case origin == originICMP6 && typ == 1: // RFC 4443 section 3.1
 		if code == 4 {
-			return Unreachable, icmpError("ICMPv6: port unreachable")
+			return Unreachable, icmpError("port unreachable")
 		}
-		return Unreachable, icmpError("ICMPv6: destination unreachable")
+		return Unreachable, icmpError("destination unreachable")
 	}
 	return 0, nil // packet too big, time exceeded (a loop may heal), parameter problem
 }
