@@ -231,6 +231,26 @@ func TestArchitectureShowsTheFloors(t *testing.T) {
 	}
 }
 
+var quoted = regexp.MustCompile("(?ms)^<!-- (\\S+) -->\n```text\n(.*?)^```")
+
+// TestReadmeQuotesTruly: a transcript in the README is the one that the test
+// of that scenario compares with.
+func TestReadmeQuotesTruly(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range quoted.FindAllStringSubmatch(string(readme), -1) {
+		want, err := os.ReadFile(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m[2] != string(want) {
+			t.Errorf("README.md does not quote %s as it is", m[1])
+		}
+	}
+}
+
 var block = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```")
 
 // TestReadme checks what the README shows: configurations parse, and every

@@ -28,9 +28,10 @@ usage:
                       a telephone, a call, and a proxy that dies: the story in less than a minute;
                       AGENT is an ata-agent to start instead of the one inside
   ata-lab play FILE   a scenario (internal/lab/testdata/*.txt), as time goes by
-  ata-lab serve       leaves the provider running and prints a configuration for ata-agent;
-                      then takes words of a scenario: kill p1, silence p2, revive p1, dns silent,
-                      call 5559876, far hangs up
+  ata-lab serve [FILE]
+                      leaves the provider running and prints a configuration for ata-agent, which
+                      it also writes to FILE; then takes words of a scenario: kill p1, silence p2,
+                      revive p1, dns silent, call 5559876, far hangs up
 `
 
 func main() {
@@ -50,7 +51,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	case len(args) == 2 && args[0] == "play":
 		err = withDir(func(dir string) error { return play(ctx, args[1], dir, out) })
 	case len(args) == 1 && args[0] == "serve":
-		err = withDir(func(dir string) error { return serve(ctx, dir, in, out) })
+		err = withDir(func(dir string) error { return serve(ctx, dir, filepath.Join(dir, "ata-agent.toml"), in, out) })
+	case len(args) == 2 && args[0] == "serve":
+		err = withDir(func(dir string) error { return serve(ctx, dir, args[1], in, out) })
 	case len(args) == 1 && (args[0] == "help" || args[0] == "--help" || args[0] == "-h"):
 		fmt.Fprint(out, usage)
 	default:
@@ -103,14 +106,14 @@ func play(ctx context.Context, file, dir string, out io.Writer) error {
 	return lab.Play(ctx, s, dir, true, out)
 }
 
-// serve leaves a provider running, and does what it is told.
-func serve(ctx context.Context, dir string, in io.Reader, out io.Writer) error {
+// serve leaves a provider running, with the agent's configuration in file, and
+// does what it is told.
+func serve(ctx context.Context, dir, file string, in io.Reader, out io.Writer) error {
 	w, err := lab.NewWorld(lab.Options{Real: true, Dir: dir}, lab.NewJournal(out, true))
 	if err != nil {
 		return err
 	}
 	defer w.Close()
-	file := filepath.Join(dir, "ata-agent.toml")
 	config := w.ConfigFile()
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return err

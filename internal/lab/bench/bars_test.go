@@ -143,7 +143,7 @@ var faults = []struct {
 }{
 	{"killed", Killed, 500 * time.Millisecond, 20 * time.Second},
 	{"silent", Silent, 4500 * time.Millisecond, 20 * time.Second},
-	{"503", Busy, 500 * time.Millisecond, 20 * time.Second},
+	{"503", Busy, 500 * time.Millisecond, 500 * time.Millisecond}, // idle: from the refresh that is refused
 }
 
 func TestBars(t *testing.T) {
@@ -230,6 +230,13 @@ func idle(t *testing.T, table *times, proxy string, mode Mode, dnsDead bool, bar
 	began := time.Now()
 	b.Proxies[0].Set(mode)
 	b.DNS.Silent.Store(dnsDead)
+	if mode == Busy {
+		e, err := b.Wait(began, 60*time.Second, func(e Event) bool { return e.Kind == "503 REGISTER" })
+		if err != nil {
+			t.Fatalf("no refresh: %v", err)
+		}
+		began = e.At
+	}
 	e, err := b.Wait(began, 60*time.Second, elsewhere("registered", 0))
 	if err != nil {
 		t.Fatalf("not registered elsewhere: %v", err)

@@ -39,7 +39,7 @@ const (
 type Event struct {
 	At     time.Time
 	Proxy  int
-	Kind   string // "registered", "180", "200", "bye", "ack", "invite"
+	Kind   string // "registered", "180", "200", "bye", "ack", "invite", "503 REGISTER"
 	CallID string
 }
 
@@ -190,6 +190,7 @@ func (p *Proxy) serve(conn *net.UDPConn) {
 		}
 		if mode == Busy {
 			if m.method != "ACK" {
+				p.bench.tell(Event{Proxy: p.index, Kind: "503 " + m.method, CallID: m.header("call-id")})
 				say("503 Service Unavailable")
 			}
 			continue
