@@ -21,7 +21,6 @@ type Ear struct {
 	window [earWindow]float64 // the latest samples, oldest first
 	fresh  int                // samples since it was last looked at
 
-	at       int       // blocks heard so far
 	segments []segment // since the sound last became something else
 	now      string    // what was told last
 }

@@ -30,7 +30,6 @@ type farCall struct {
 	answered bool
 	over     bool
 	sound    *mouthAndEar
-	voice    Voice
 
 	news chan news
 }

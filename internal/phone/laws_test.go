@@ -20,9 +20,9 @@ type exchange struct {
 }
 
 type legState struct {
-	incoming             bool
-	accepted, answered   bool // by us, by them
-	early, gone, ringing bool
+	incoming           bool
+	accepted, answered bool // by us, by them
+	early, gone        bool
 }
 
 func (x *exchange) live(l Leg, what string) *legState {

@@ -208,7 +208,6 @@ func dial(t *testing.T, table *times, proxy string, mode Mode, dnsDead bool, bar
 		t.Errorf("no BYE: %v", err)
 	}
 	// And the next call goes out at once.
-	began = time.Now()
 	a.phone("lift")
 	a.phone("press", "5551234")
 	began = time.Now()

@@ -37,9 +37,6 @@ const (
 	// "High group +4 to -8 dB against the low group", and 1.5 dB for
 	// noise: 10^0.55 and 10^0.95.
 	maxTwist, minTwist = 3548, 8912 // permille, column/row and row/column
-	// "-25 dBm must be accepted, -55 dBm rejected". Loops lose some dB; a
-	// tone softer than -38 dBm0 is not from this telephone.
-	floor = -38 // dBm0, of each tone
 	// Of the energy in the window, the two tones must have this share.
 	// White noise 15 dB below the digit leaves 97 % of what the filters
 	// pass; speech, rarely more than half.
