@@ -19,7 +19,8 @@ func Demo(ctx context.Context, dir string, real bool, out io.Writer) error {
 // DemoOf is Demo with an agent in a process of its own, as Options.Launch has
 // it.
 func DemoOf(ctx context.Context, dir string, launch func(config string) (stop func() error, err error), out io.Writer) error {
-	return demonstrate(ctx, Options{Real: true, Dir: dir, Launch: launch}, out)
+	quiet := []string{"[log]", `level = "error"`} // its status is watched; its log would say all twice
+	return demonstrate(ctx, Options{Real: true, Dir: dir, Launch: launch, Top: quiet}, out)
 }
 
 func demonstrate(ctx context.Context, o Options, out io.Writer) error {
@@ -185,8 +186,8 @@ func (d *demo) call(name string) error {
 	if err != nil {
 		return err
 	}
-	const pressing = 8 * 200 * time.Millisecond // Press returns after the last digit and its pause
-	d.note("%s: it rings %s after the last digit", name, short(max(0, took-pressing)))
+	const pressing = 8*200*time.Millisecond - 100*time.Millisecond // eight keys; no pause after the last
+	d.note("%s: it rings %s after the last key", name, short(max(0, took-pressing)))
 	if _, err = d.until(10*time.Second, "the ear hears 1000 Hz", func() error { return nil }); err != nil {
 		return err
 	}
