@@ -17,13 +17,16 @@ import (
 type Message struct {
 	At        time.Time `json:"at"`
 	Line      string    `json:"line"`
-	Sent      bool      `json:"sent"`      // by us
+	Sent      bool      `json:"sent"`      // by us; with Fault: it was not to be sent
 	Transport string    `json:"transport"` // "udp", "tcp", "tls"
 	Local     string    `json:"local"`     // our address and port; the address may be unspecified
 	Remote    string    `json:"remote"`
 	Text      string    `json:"text"`            // secrets are xxx; empty with Fault
 	Cut       int       `json:"cut,omitempty"`   // bytes left out at its end
 	Fault     string    `json:"fault,omitempty"` // an error of the network: "unreachable: ..."
+
+	quiet    bool // a keep-alive
+	answered bool // one that was answered, or its answer
 }
 
 // First is the message's first line, or its fault.
@@ -54,12 +57,13 @@ const (
 	maxAll  = 128 << 10 // of all; then the oldest go, however few they are
 
 	// What comes every few seconds must not push out what happened: this many
-	// of the messages kept may be keep-alives.
-	idle = 8
+	// of the messages kept may be keep-alives, and of those the ones that were
+	// answered go first.
+	idle = 16
 )
 
-// A Ring keeps the latest messages. The zero Ring keeps none. Its methods may
-// be called from any goroutine.
+// A Ring keeps the latest messages, 128 KiB of them at most. The zero Ring keeps
+// none until it is told how many. Its methods may be called from any goroutine.
 type Ring struct {
 	mu    sync.Mutex
 	most  int
@@ -67,14 +71,8 @@ type Ring struct {
 	bytes int       // of their texts
 }
 
-// NewRing returns a ring for so many messages and 128 KiB at most.
-func NewRing(messages int) *Ring { return &Ring{most: messages} }
-
 // Add keeps a message. It does not keep text, which may change afterwards.
 func (r *Ring) Add(m Message, text []byte) {
-	if r.most == 0 {
-		return
-	}
 	if len(text) > maxText {
 		m.Cut = len(text) - maxText
 		text = text[:maxText]
@@ -83,21 +81,51 @@ func (r *Ring) Add(m Message, text []byte) {
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if quiet(&m) {
-		n, oldest := 0, 0
-		for i := len(r.all) - 1; i >= 0; i-- {
-			if quiet(&r.all[i]) {
-				n, oldest = n+1, i
-			}
-		}
-		if n >= min(idle, r.most) {
-			r.remove(oldest)
-		}
+	if r.most == 0 {
+		return
+	}
+	if m.quiet = keepAlive(&m); m.quiet {
+		r.makeRoom(&m)
 	}
 	r.all = append(r.all, m)
 	r.bytes += len(m.Text)
+	r.fit()
+}
+
+// Keep changes how many messages are kept.
+func (r *Ring) Keep(messages int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.most = messages
+	r.fit()
+}
+
+func (r *Ring) fit() {
 	for len(r.all) > r.most || r.bytes > maxAll && len(r.all) > 1 {
 		r.remove(0)
+	}
+}
+
+// makeRoom lets a keep-alive go if there are too many for another.
+func (r *Ring) makeRoom(m *Message) {
+	answer := strings.HasPrefix(m.Text, "SIP/")
+	m.answered = answer
+	n, oldest := 0, -1
+	for i := range r.all {
+		o := &r.all[i]
+		if !o.quiet {
+			continue
+		}
+		if answer && o.Header("Call-ID") == m.Header("Call-ID") {
+			o.answered = true
+		}
+		n++
+		if oldest < 0 || o.answered && !r.all[oldest].answered {
+			oldest = i
+		}
+	}
+	if n >= min(idle, r.most) {
+		r.remove(oldest)
 	}
 }
 
@@ -108,8 +136,8 @@ func (r *Ring) remove(i int) {
 	r.all = r.all[:len(r.all)-1]
 }
 
-// quiet reports whether a message is a keep-alive: OPTIONS, or its answer.
-func quiet(m *Message) bool {
+// keepAlive reports whether a message is one: OPTIONS, or its answer.
+func keepAlive(m *Message) bool {
 	return m.Fault == "" && strings.HasSuffix(m.Header("CSeq"), " OPTIONS")
 }
 

@@ -21,15 +21,25 @@ func message(method string, n int, more ...string) []byte {
 // The ring is bounded in messages and in bytes, and keep-alives push out only
 // each other.
 func TestRing(t *testing.T) {
-	r := NewRing(64)
+	var r Ring
+	r.Add(Message{}, message("INVITE", 1))
+	if len(r.Messages()) != 0 {
+		t.Error("a ring that keeps none has kept one")
+	}
+	r.Keep(64)
 	for i := range 10 {
 		r.Add(Message{}, message("REGISTER", i))
 	}
+	for i := range 3 {
+		r.Add(Message{}, message("OPTIONS", 5000+i, "Call-ID: nobody answers"))
+	}
 	for i := range 1000 {
-		r.Add(Message{}, message("OPTIONS", i))
+		id := fmt.Sprintf("Call-ID: %d", i)
+		r.Add(Message{}, message("OPTIONS", i, id))
+		r.Add(Message{}, []byte("SIP/2.0 200 OK\r\n"+id+fmt.Sprintf("\r\nCSeq: %d OPTIONS\r\n\r\n", i)))
 	}
 	all := r.Messages()
-	if len(all) != 18 || all[0].Header("cseq") != "0 REGISTER" || all[17].Header("cseq") != "999 OPTIONS" || all[10].Header("cseq") != "992 OPTIONS" {
+	if len(all) != 26 || all[0].Header("cseq") != "0 REGISTER" || all[25].Header("cseq") != "999 OPTIONS" || all[10].Header("cseq") != "5000 OPTIONS" || all[12].Header("cseq") != "5002 OPTIONS" {
 		t.Errorf("%d kept, from %q to %q", len(all), all[0].Header("cseq"), all[len(all)-1].Header("cseq"))
 	}
 	for i := range 100 {
@@ -49,10 +59,8 @@ func TestRing(t *testing.T) {
 	if size > maxAll || size < maxAll-maxText || all[0].Cut == 0 || len(all[0].Text) != maxText {
 		t.Errorf("%d messages of %d bytes, the first without %d", len(all), size, all[0].Cut)
 	}
-	var none Ring
-	none.Add(Message{}, message("INVITE", 1))
-	if len(none.Messages()) != 0 {
-		t.Error("a ring that keeps none has kept one")
+	if r.Keep(3); len(r.Messages()) != 3 {
+		t.Errorf("%d kept of 3", len(r.Messages()))
 	}
 }
 

@@ -32,15 +32,20 @@ func (t *Transport) Send(to outbound.Target, msg sip.Message) error {
 	if err := intact(buf.Bytes(), msg); err != nil {
 		return err
 	}
+	if t.witness == nil {
+		return t.write(to, buf.Bytes())
+	}
+	// Before it is sent, so that the answer is seen after it.
+	sight := Sight{Sent: true, Transport: to.Transport, Remote: to.Addr, Text: buf.Bytes()}
+	if to.Transport == outbound.UDP {
+		sight.Local, _ = addrPort(t.socket.LocalAddr())
+	} else if s := t.stream(hop{to.Transport, to.Addr}); s != nil {
+		sight.Local = s.local.Addr
+	}
+	t.witness.Witness(sight)
 	err := t.write(to, buf.Bytes())
-	if t.witness != nil {
-		sight := Sight{Sent: true, Transport: to.Transport, Remote: to.Addr, Text: buf.Bytes(), Fault: err}
-		if to.Transport == outbound.UDP {
-			sight.Local, _ = addrPort(t.socket.LocalAddr())
-		} else if s := t.stream(hop{to.Transport, to.Addr}); s != nil {
-			sight.Local = s.local.Addr
-		}
-		t.witness.Witness(sight)
+	if err != nil {
+		t.witness.Witness(Sight{Sent: true, Transport: to.Transport, Local: sight.Local, Remote: to.Addr, Fault: err})
 	}
 	return err
 }
