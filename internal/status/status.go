@@ -7,6 +7,7 @@
 package status
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 )
@@ -43,9 +44,10 @@ type Line struct {
 	Backup    bool   `json:"backup"` // Proxy is not the first address of the ring
 	Why       string `json:"why"`    // why Proxy is the one in use, or why State is not registered
 
-	Ring       []Place `json:"ring"`        // in order of priority
-	LastSwitch *Switch `json:"last_switch"` // null while the line never moved
-	Messages   bool    `json:"messages"`    // a message waits at the provider
+	Ring       []Place  `json:"ring"`        // in order of priority
+	LastSwitch *Switch  `json:"last_switch"` // null while the line never moved
+	History    []Switch `json:"history"`     // the latest switches, newest first
+	Messages   bool     `json:"messages"`    // a message waits at the provider
 }
 
 // A State is where the registration of a line stands.
@@ -65,15 +67,42 @@ type Place struct {
 	State       string `json:"state"`
 	RTT         Millis `json:"rtt_ms"`       // 0 while never measured
 	LastFailure string `json:"last_failure"` // empty while none is known
+
+	LastFailureAt time.Time `json:"last_failure_at,omitzero"`
+	LastGood      time.Time `json:"last_good,omitzero"`  // its last good answer
+	Failures      int       `json:"failures"`            // since then
+	Loss          float64   `json:"loss"`                // the part of questions that get no answer though it lives, 0 to 1
+	Quarantine    time.Time `json:"quarantine,omitzero"` // until then others are tried first
 }
 
 // A Switch is a move of a line from one proxy address to another.
 type Switch struct {
-	From  string    `json:"from"`
-	To    string    `json:"to"`
-	Cause string    `json:"cause"`
-	At    time.Time `json:"at"`
-	Took  Millis    `json:"took_ms"` // from the fault seen to service at To
+	From    string    `json:"from"`
+	To      string    `json:"to"`
+	Cause   string    `json:"cause"`
+	Detail  string    `json:"detail"` // the cause and all that the network said of it
+	At      time.Time `json:"at"`
+	Took    Millis    `json:"took_ms"` // from the fault seen to service at To; 0 while it is under way
+	Tries   int       `json:"tries"`   // addresses tried until then, To included
+	Noticed string    `json:"noticed"` // what the user noticed; empty when nothing is known of that
+}
+
+// Why is all that is known of the cause.
+func (s *Switch) Why() string {
+	if s.Detail != "" {
+		return s.Detail
+	}
+	return s.Cause
+}
+
+// A Moved is what came of an order to move a line.
+type Moved struct {
+	Line  string `json:"line"`
+	From  string `json:"from"`
+	To    string `json:"to"` // empty when the order could not be followed
+	State State  `json:"state"`
+	Took  Millis `json:"took_ms"`
+	Error string `json:"error,omitempty"` // why not, a sentence
 }
 
 // A Port is where a phone plugs in.
@@ -85,6 +114,57 @@ type Port struct {
 	Line  string `json:"line"`  // the line it calls through; empty for a port out of use
 	Peer  string `json:"peer"`  // whom it talks to or is rung by; empty without a call
 	Fault string `json:"fault"` // a sentence when the hardware failed; else empty
+	Sound *Sound `json:"sound"` // of the call it has, or had last; null before the first
+}
+
+// A Sound is how the sound of a call went, in packets of RTP.
+type Sound struct {
+	Peer      string    `json:"peer"`     // whom the call was with
+	Answered  time.Time `json:"answered"` // when
+	Lasted    Millis    `json:"lasted_ms"`
+	Sent      uint64    `json:"sent"`
+	Received  uint64    `json:"received"`
+	Lost      int64     `json:"lost"`      // of those sent to us
+	Late      uint64    `json:"late"`      // not heard either
+	FarLost   float64   `json:"far_loss"`  // the part of ours that the far end missed lately, as it says
+	Jitter    Millis    `json:"jitter_ms"` // of those received
+	RTT       Millis    `json:"rtt_ms"`    // to the far end and back; 0 while unknown
+	Source    string    `json:"source"`    // where the far end's sound came from; empty while none came
+	Strangers uint64    `json:"strangers"` // packets from elsewhere
+}
+
+// When sound is bad enough to speak of. Our choice: a call shorter than this
+// proves nothing, and of G.711 with what is lost concealed a person begins to
+// complain around one packet in twenty.
+const (
+	longEnough = 3 * time.Second
+	muchLoss   = 0.05
+)
+
+// Complaint says what was wrong with the sound, or "". A nil Sound had none.
+func (s *Sound) Complaint() string {
+	switch {
+	case s == nil || time.Duration(s.Lasted) < longEnough:
+		return ""
+	case s.Received == 0 && s.Sent > 0 && s.Strangers > 0:
+		return "no sound came from where it was announced, but some from elsewhere"
+	case s.Received == 0 && s.Sent > 0:
+		return "no sound came"
+	case s.loss() >= muchLoss:
+		return fmt.Sprintf("%.0f %% of the sound did not come in time", 100*s.loss())
+	case s.FarLost >= muchLoss:
+		return fmt.Sprintf("%.0f %% of our sound did not arrive", 100*s.FarLost)
+	}
+	return ""
+}
+
+// loss is the part of the sound that was not there when it was to be heard.
+func (s *Sound) loss() float64 {
+	missed := max(0, s.Lost) + int64(s.Late)
+	if all := int64(s.Received) + max(0, s.Lost); all > 0 {
+		return float64(missed) / float64(all)
+	}
+	return 0
 }
 
 // A Lamp is one light and what it shows.

@@ -28,8 +28,8 @@ func TestJSON(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"lines":[{"name":"1","state":"registered","since":"1970-01-01T00:02:30Z","proxy":"192.0.2.2:5060","proxy_name":"proxy.example.net"`,
-		`"ring":[{"address":"192.0.2.1:5060","name":"proxy.example.net","state":"failed","rtt_ms":1.5,"last_failure":"no answer"}]`,
-		`"last_switch":{"from":"192.0.2.1:5060","to":"192.0.2.2:5060","cause":"no answer","at":"1970-01-01T00:02:29Z","took_ms":4000}`,
+		`"ring":[{"address":"192.0.2.1:5060","name":"proxy.example.net","state":"failed","rtt_ms":1.5,"last_failure":"no answer","failures":0,"loss":0}]`,
+		`"last_switch":{"from":"192.0.2.1:5060","to":"192.0.2.2:5060","cause":"no answer","detail":"","at":"1970-01-01T00:02:29Z","took_ms":4000,"tries":0,"noticed":""}`,
 		`"ports":[{"name":"1","kind":"sim","hook":"on","state":"idle"`,
 		`"lamps":[{"name":"voip","pattern":"heartbeat","meaning":"registered through a backup proxy"}]`,
 		`"problem":"","hint":"","problem_kind":""`,

@@ -19,9 +19,10 @@ const (
 	Proxy         // addresses, but nobody answers as a proxy should
 	Account       // the provider refuses this user
 	Hardware      // a port or its phone; called "port" outside
+	Audio         // a call without sound; called "sound" outside
 )
 
-var kinds = [...]string{"", "link", "address", "dns", "proxy", "account", "port"}
+var kinds = [...]string{"", "link", "address", "dns", "proxy", "account", "port", "sound"}
 
 // String is the name in JSON and in the log: "link", "dns", ...; empty for None.
 func (k Kind) String() string { return kinds[k] }
@@ -37,7 +38,7 @@ func (k *Kind) UnmarshalText(b []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%q is no kind of problem: link, address, dns, proxy, account or port", b)
+	return fmt.Errorf("%q is no kind of problem: link, address, dns, proxy, account, port or sound", b)
 }
 
 // A Trouble is one thing that is wrong.
@@ -71,6 +72,7 @@ func (t Trouble) Sentence() string {
 		Proxy:    "no proxy works",
 		Account:  "the provider refuses the account",
 		Hardware: "the port does not work",
+		Audio:    "calls have no sound",
 	}[t.Kind]
 	if said == "" {
 		return ""
@@ -94,5 +96,6 @@ func (t Trouble) Hint() string {
 		Proxy:    "check that the provider works and that no firewall stands between; another entry in outbound_proxy is tried by itself",
 		Account:  "check user, auth_user, password and domain of the line against the provider's letter",
 		Hardware: "check the telephone's cable, then `ata-agent diagnose`",
+		Audio:    "let UDP through the firewall and router in between in both directions, and turn off what they do for SIP (\"SIP ALG\")",
 	}[t.Kind]
 }
