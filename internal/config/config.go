@@ -48,6 +48,7 @@ type Config struct {
 type Log struct {
 	Level slog.Level
 	To    string // "stderr" or "syslog"
+	Trace int    // SIP messages kept in memory; 0 is none
 }
 
 // DNS says whom to ask for names.
@@ -83,6 +84,8 @@ type Line struct {
 	KeepAliveBy   string        // "options", "crlf", "stun" or "off"
 	NoAnswer      time.Duration // how long an address may be silent to a call before the next is tried
 	Listen        string        // local address for signalling; "" is any address and port
+
+	Order string // "dns" or "spread", see outbound.Order
 }
 
 // Proxies are OutboundProxy as outbound knows them. What the file says of the

@@ -70,6 +70,10 @@ var schema = []table{
 			name: "to", into: func(c *Config, _ int) any { return &c.Log.To },
 			def: `"stderr"`, one: []string{"stderr", "syslog"},
 			doc: "Where lines go. Syslog is reached through /dev/log.",
+		}, {
+			name: "trace", into: func(c *Config, _ int) any { return &c.Log.Trace },
+			def: `64`, low: 0, top: 1000,
+			doc: "How many SIP messages \"ata-agent trace\" can show: the latest, at most 128 KiB, in\nmemory, without passwords. 0 keeps none.",
 		}},
 	},
 	{
@@ -164,6 +168,10 @@ var schema = []table{
 			name: "no_answer", into: func(c *Config, i int) any { return &c.Lines[i].NoAnswer },
 			def: `"4s"`, min: 500 * time.Millisecond, max: 32 * time.Second,
 			doc: "How long a proxy may be silent to a call before the call is tried by the next.",
+		}, {
+			name: "order", into: func(c *Config, i int) any { return &c.Lines[i].Order },
+			def: `"dns"`, one: []string{"dns", "spread"},
+			doc: "Which address of a name comes first where its records do not say: the one that came\nfirst in the answer, or another for each device, so that many devices share them.",
 		}, {
 			name: "listen", into: func(c *Config, i int) any { return &c.Lines[i].Listen },
 			example: `"0.0.0.0:5060"`, follows: "every address and a port the system picks", check: listen,
