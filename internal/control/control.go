@@ -14,16 +14,23 @@ import (
 	"time"
 
 	"github.com/ata-agent/ata-agent/internal/status"
+	"github.com/ata-agent/ata-agent/internal/trace"
 )
 
 // An Action is what a request asks for.
 type Action string
 
-// What can be asked. Status and Reload are about the agent, the others about a
-// port; all of those but Wait need one whose receiver a program can move.
+// What can be asked. Those up to Failback are about the agent and its lines, the
+// others about a port; all of those but Wait need one whose receiver a program
+// can move.
 const (
 	Status Action = "status"
 	Reload Action = "reload"
+	Trace  Action = "trace" // the last SIP messages
+
+	Failover Action = "failover" // of Line, or of all, to Address, or to the next
+	Failback Action = "failback" // of Line, or of all
+
 	Lift   Action = "lift"
 	HangUp Action = "hang-up"
 	Flash  Action = "flash"
@@ -39,7 +46,9 @@ const (
 // A Request is one line from the client.
 type Request struct {
 	Do      Action        `json:"do"`
-	Port    string        `json:"port,omitempty"` // name of a port, or its number from 1
+	Line    string        `json:"line,omitempty"`    // name of a line
+	Address string        `json:"address,omitempty"` // of a proxy, "192.0.2.7:5060"
+	Port    string        `json:"port,omitempty"`    // name of a port, or its number from 1
 	Digits  string        `json:"digits,omitempty"`
 	State   string        `json:"state,omitempty"`
 	Time    time.Duration `json:"ns,omitempty"`
@@ -54,6 +63,8 @@ type Reply struct {
 
 	Status  *status.Snapshot `json:"status,omitempty"`
 	Samples Sound            `json:"samples,omitempty"`
+	Moved   []status.Moved   `json:"moved,omitempty"`
+	Trace   []trace.Message  `json:"trace,omitempty"`
 }
 
 // Sound is linear samples, 8000 a second; in JSON it is the base64 of 16 bits

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +23,7 @@ import (
 	"github.com/ata-agent/ata-agent/hal"
 	"github.com/ata-agent/ata-agent/hal/sim"
 	"github.com/ata-agent/ata-agent/internal/status"
+	"github.com/ata-agent/ata-agent/internal/trace"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -63,7 +66,7 @@ func newExchange(t *testing.T) *exchange {
 
 func (e *exchange) config() Config {
 	return Config{
-		Path: e.path, Ports: []hal.Port{e.port, copper{}},
+		Path: e.path, Ports: []hal.Port{e.port, copper{}}, Lines: e,
 		Snapshot: func() status.Snapshot {
 			e.mu.Lock()
 			defer e.mu.Unlock()
@@ -88,8 +91,10 @@ func (e *exchange) show(state, hook string, line status.State) {
 	defer e.mu.Unlock()
 	e.snapshot = status.Snapshot{
 		Version: "1.2.3",
-		Lines:   []status.Line{{Name: "home", State: line}},
-		Ports:   []status.Port{{Name: "fxs", State: state, Hook: hook, Line: "home"}, {Name: "copper", State: "idle", Hook: "on"}},
+		Lines: []status.Line{{Name: "home", State: line, Ring: []status.Place{
+			{Address: "192.0.2.7:5060"}, {Address: "[2001:db8::7]:5061"},
+		}}},
+		Ports: []status.Port{{Name: "fxs", State: state, Hook: hook, Line: "home"}, {Name: "copper", State: "idle", Hook: "on"}},
 	}
 }
 
@@ -111,6 +116,51 @@ func (e *exchange) must(t *testing.T, req Request) Reply {
 		t.Fatalf("%v: %s", req.Do, r.Error)
 	}
 	return r
+}
+
+func (e *exchange) Failover(_ context.Context, line string, to netip.AddrPort) ([]status.Moved, error) {
+	if to.Port() == 5061 {
+		return nil, errors.New("not now")
+	}
+	return []status.Moved{{Line: "failover " + line, To: fmt.Sprint(to)}}, nil
+}
+
+func (e *exchange) Failback(_ context.Context, line string) ([]status.Moved, error) {
+	return []status.Moved{{Line: "failback " + line}}, nil
+}
+
+func (e *exchange) Trace() []trace.Message { return []trace.Message{{Text: "OPTIONS"}} }
+
+func TestOrders(t *testing.T) {
+	e := newExchange(t)
+	for _, row := range []struct {
+		req  Request
+		want string // of what was done, or the error
+		hint string
+	}{
+		{Request{Do: Failover}, "failover  invalid AddrPort", ""},
+		{Request{Do: Failover, Line: "home", Address: "192.0.2.7:5060"}, "failover home 192.0.2.7:5060", ""},
+		{Request{Do: Failover, Address: "192.0.2.7"}, "failover  192.0.2.7:5060", ""},
+		{Request{Do: Failover, Address: "2001:db8::7"}, "not now", ""},
+		{Request{Do: Failover, Address: "[2001:db8::7]:5061"}, "not now", ""},
+		{Request{Do: Failover, Address: "192.0.2.8"}, "192.0.2.8 is not the address of a proxy", "the addresses are 192.0.2.7:5060, [2001:db8::7]:5061"},
+		{Request{Do: Failover, Line: "work"}, `there is no line "work"`, "the lines are home"},
+		{Request{Do: Failback}, "failback  ", ""},
+		{Request{Do: Failback, Line: "home"}, "failback home ", ""},
+		{Request{Do: Trace}, "OPTIONS", ""},
+	} {
+		r := e.ask(t, row.req)
+		got := r.Error
+		for _, m := range r.Moved {
+			got += m.Line + " " + m.To
+		}
+		for _, m := range r.Trace {
+			got += m.Text
+		}
+		if got != row.want || r.Hint != row.hint {
+			t.Errorf("%+v: %s, hint %q\nwant %s, hint %q", row.req, got, r.Hint, row.want, row.hint)
+		}
+	}
 }
 
 func TestStatusAndReload(t *testing.T) {

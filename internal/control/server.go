@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 	"github.com/ata-agent/ata-agent/hal"
 	"github.com/ata-agent/ata-agent/internal/config"
 	"github.com/ata-agent/ata-agent/internal/status"
+	"github.com/ata-agent/ata-agent/internal/trace"
 )
 
 // A Config is what a server needs to answer. Its functions are called from
@@ -27,6 +29,15 @@ type Config struct {
 	Snapshot func() status.Snapshot
 	Reload   func() error // reads the configuration again; the error is for the person who asked
 	Ports    []hal.Port
+	Lines    Lines
+}
+
+// Lines are the agent's lines as one may order them about. An empty name is all
+// of them. The methods may wait.
+type Lines interface {
+	Failover(ctx context.Context, line string, to netip.AddrPort) ([]status.Moved, error)
+	Failback(ctx context.Context, line string) ([]status.Moved, error)
+	Trace() []trace.Message
 }
 
 // A Server answers on the socket.
@@ -188,6 +199,10 @@ func (s *Server) answer(ctx context.Context, req Request, more <-chan Request) R
 			return Reply{Error: err.Error(), Hint: "the agent goes on with what it had"}
 		}
 		return Reply{}
+	case Trace:
+		return Reply{Trace: s.Lines.Trace()}
+	case Failover, Failback:
+		return s.order(ctx, req)
 	case Lift, HangUp, Flash, Press, Dial, Play, Record, Wait:
 	default:
 		return Reply{Error: fmt.Sprintf("%q cannot be asked", req.Do), Wrong: true}
@@ -207,6 +222,59 @@ func (s *Server) answer(ctx context.Context, req Request, more <-chan Request) R
 		}
 	}
 	return s.move(ctx, port, hand, req, more)
+}
+
+// order has lines do something.
+func (s *Server) order(ctx context.Context, req Request) (r Reply) {
+	var names []string
+	known := req.Line == ""
+	for _, l := range s.Snapshot().Lines {
+		names = append(names, l.Name)
+		known = known || l.Name == req.Line
+	}
+	if !known {
+		return Reply{Error: fmt.Sprintf("there is no line %q", req.Line), Hint: "the lines are " + strings.Join(names, ", "), Wrong: true}
+	}
+	var err error
+	switch req.Do {
+	case Failover:
+		var to netip.AddrPort
+		if req.Address != "" {
+			if to, err = s.address(req); err != nil {
+				return Reply{Error: err.Error(), Hint: "the addresses are " + strings.Join(s.addresses(req.Line), ", "), Wrong: true}
+			}
+		}
+		r.Moved, err = s.Lines.Failover(ctx, req.Line, to)
+	case Failback:
+		r.Moved, err = s.Lines.Failback(ctx, req.Line)
+	}
+	if err != nil {
+		return Reply{Error: err.Error()}
+	}
+	return r
+}
+
+// addresses are those in the rings of a line, or of all.
+func (s *Server) addresses(line string) (all []string) {
+	for _, l := range s.Snapshot().Lines {
+		for _, p := range l.Ring {
+			if (line == "" || l.Name == line) && !slices.Contains(all, p.Address) {
+				all = append(all, p.Address)
+			}
+		}
+	}
+	return all
+}
+
+// address finds the address of a proxy, of which the port may be left out.
+func (s *Server) address(req Request) (to netip.AddrPort, err error) {
+	for _, a := range s.addresses(req.Line) {
+		is := netip.MustParseAddrPort(a)
+		if a == req.Address || is.Addr().String() == strings.Trim(req.Address, "[]") {
+			return is, nil
+		}
+	}
+	return to, fmt.Errorf("%s is not the address of a proxy", req.Address)
 }
 
 // port finds a port by its name, else by its number.
