@@ -30,6 +30,7 @@ import (
 	"github.com/ata-agent/ata-agent/internal/config"
 	"github.com/ata-agent/ata-agent/internal/media"
 	"github.com/ata-agent/ata-agent/internal/status"
+	"github.com/ata-agent/ata-agent/internal/trace"
 	"github.com/ata-agent/ata-agent/sip"
 )
 
@@ -73,6 +74,7 @@ type Agent struct {
 	gone    chan struct{} // closed when nobody reads the inbox any more
 	snap    atomic.Pointer[status.Snapshot]
 	work    sync.WaitGroup // every goroutine of ours
+	trace   trace.Ring
 
 	// Owned by the operator, which until Run is whoever called New.
 	setup    *setup
@@ -299,6 +301,8 @@ func (a *Agent) handle(now time.Time, news any) {
 	case reload:
 		ev.reply <- a.reload(ev.config)
 	case look: // publish does it
+	case find:
+		ev.reply <- a.found(ev.name)
 	default:
 		panic(fmt.Sprintf("agent: %T in the inbox", news))
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ata-agent/ata-agent/internal/media/rtp"
 	"github.com/ata-agent/ata-agent/internal/phone"
+	"github.com/ata-agent/ata-agent/internal/status"
 	"github.com/ata-agent/ata-agent/sip"
 	"github.com/ata-agent/ata-agent/sip/sdp"
 )
@@ -28,11 +29,12 @@ type call struct {
 	legs    []leg // empty once no phone takes part
 	refused int   // the status of the last phone that would not take it
 
-	stream  *rtp.Stream // nil before a phone of ours takes part
-	local   sdp.Session // what we said we can hear
-	ringing bool        // it rings over there
-	listen  time.Time   // when to look whether early sound has come; zero: nothing is expected
-	since   time.Time   // when it was answered; zero: not yet
+	stream  *rtp.Stream   // nil before a phone of ours takes part
+	local   sdp.Session   // what we said we can hear
+	ringing bool          // it rings over there
+	listen  time.Time     // when to look whether early sound has come; zero: nothing is expected
+	since   time.Time     // when it was answered; zero: not yet
+	heard   *status.Sound // how its sound went; nil until the phone has left
 }
 
 // A leg is a phone's side of a call.
@@ -211,6 +213,23 @@ func (c *call) progress(now time.Time, ev sip.Progress) {
 // sounds reports whether anything has been heard from the far end.
 func (c *call) sounds() bool { return c.stream != nil && c.stream.Stats().Received > 0 }
 
+// sound is how its sound goes; nil unless it was answered.
+func (c *call) sound(now time.Time) *status.Sound {
+	if c.since.IsZero() || c.stream == nil {
+		return nil
+	}
+	s := c.stream.Stats()
+	sound := &status.Sound{
+		Peer: c.peer, Answered: c.since, Lasted: status.Millis(now.Sub(c.since).Round(time.Millisecond)),
+		Sent: s.Sent, Received: s.Received, Lost: s.Lost, Late: s.Late, FarLost: float64(s.FarLost) / 256,
+		Jitter: status.Millis(s.Jitter), RTT: status.Millis(s.RTT), Strangers: s.Strangers,
+	}
+	if s.Source.IsValid() {
+		sound.Source = s.Source.String()
+	}
+	return sound
+}
+
 // early looks whether announced sound has come.
 func (c *call) early(now time.Time) {
 	if c.sounds() {
@@ -233,6 +252,9 @@ func (c *call) answered(now time.Time, ev sip.Answered) {
 
 // ended: the call is over for everybody.
 func (c *call) ended(now time.Time, ev sip.Ended) {
+	for _, l := range c.legs {
+		l.ext.note(now, c)
+	}
 	c.a.calls = slices.DeleteFunc(c.a.calls, func(o *call) bool { return o == c })
 	c.tellPhones(now, phone.Ended, ev.Code)
 	c.hush()
@@ -243,6 +265,9 @@ func (c *call) ended(now time.Time, ev sip.Ended) {
 	why := ev.Reason
 	if ev.Code != 0 {
 		why = fmt.Sprintf("%d %s", ev.Code, ev.Reason)
+	}
+	if bad := c.heard.Complaint(); bad != "" {
+		why += "; " + bad
 	}
 	c.a.log.Info(fmt.Sprintf("line %s: call with %s %s: %s", c.line.cfg.Name, cmp.Or(c.peer, "somebody"), end, why))
 	c.a.settle(c.line)

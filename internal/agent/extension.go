@@ -14,6 +14,7 @@ import (
 	"github.com/ata-agent/ata-agent/internal/media/rtp"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 	"github.com/ata-agent/ata-agent/internal/phone"
+	"github.com/ata-agent/ata-agent/internal/status"
 	"github.com/ata-agent/ata-agent/sip/sdp"
 )
 
@@ -32,6 +33,7 @@ type extension struct {
 	off   bool // the receiver is lifted
 	legs  phone.Leg
 	fault string
+	sound *status.Sound // of the last call; nil before the first
 }
 
 func newExtension(a *Agent, port hal.Port) *extension {
@@ -75,6 +77,7 @@ func (e *extension) leave(now time.Time) {
 			continue
 		}
 		e.step(now, phone.Event{Kind: phone.Ended, Leg: leg})
+		e.note(now, c)
 		c.without(e)
 		if len(c.legs) == 0 {
 			c.sip.Hangup()
@@ -118,6 +121,13 @@ func (e *extension) broken(now time.Time, err error) {
 	e.leave(now)
 	e.off = false
 	e.step(now, phone.Event{Kind: phone.HangUp})
+}
+
+// note remembers how the sound of a call went that is over for this phone.
+func (e *extension) note(now time.Time, c *call) {
+	if s := c.sound(now); s != nil {
+		e.sound, c.heard = s, s
+	}
 }
 
 // ---- what the phone asks for
@@ -188,6 +198,7 @@ func (e *extension) Refuse(leg phone.Leg, code int) {
 // Drop ends a call.
 func (e *extension) Drop(leg phone.Leg) {
 	if c := e.a.callOf(e, leg); c != nil {
+		e.note(time.Now(), c)
 		c.without(e)
 		c.sip.Hangup()
 		c.hush()

@@ -43,6 +43,10 @@ type route struct {
 	names  map[string]string // what the file calls each proxy
 	lines  int               // that use it
 	cancel func()            // nil until started
+
+	// What status shows of its switches, made anew when there is another.
+	last    outbound.SwitchRecord
+	history []status.Switch
 }
 
 // called is what the file calls the proxy that an address belongs to.
@@ -80,7 +84,7 @@ func (a *Agent) newLine(c config.Line, s *setup) (l *line, err error) {
 		Domain:      c.Domain,
 		DisplayName: c.DisplayName,
 		Route:       r.Route,
-		Network:     a.cfg.Network,
+		Network:     watched{a.cfg.Network, &a.trace, c.Name},
 		Local:       c.Listen,
 		Roots:       a.cfg.Roots,
 		Expires:     c.Expires,
@@ -106,7 +110,19 @@ func (a *Agent) routeTo(c config.Line, s *setup) (*route, error) {
 			return r, nil
 		}
 	}
-	rc := outbound.RouteConfig{Resolver: s.names, Keep: s.longest(key), Random: a.cfg.Random, Logger: slog.New(softly{a.log.Handler()}), Proxies: c.Proxies()}
+	order, err := outbound.ParseOrder(c.Order)
+	if err != nil {
+		return nil, err
+	}
+	rc := outbound.RouteConfig{
+		Proxies:  c.Proxies(),
+		Resolver: s.names,
+		Keep:     s.longest(key),
+		Order:    order,
+		Device:   a.identity,
+		Random:   a.cfg.Random,
+		Logger:   slog.New(softly{a.log.Handler()}),
+	}
 	names := make(map[string]string, len(c.OutboundProxy))
 	for i, p := range rc.Proxies {
 		names[p.String()] = c.OutboundProxy[i]
@@ -197,6 +213,9 @@ func (a *Agent) news(now time.Time, l *line, news sip.Event) {
 		if !l.via.IsZero() && l.via != ev.Via {
 			a.count.Switches++
 			how += fmt.Sprintf(" instead of %s", l.via)
+			if sw := l.route.Status().LastSwitch; sw.To == ev.Via && sw.Took > 0 {
+				how += fmt.Sprintf(" after %v: %s", max(sw.Took.Round(time.Millisecond), time.Millisecond), cmp.Or(sw.Detail, sw.Cause))
+			}
 		}
 		l.via = ev.Via
 		if k := l.wrong.Kind; k == status.Link || k == status.Address {

@@ -124,7 +124,7 @@ func (a *Agent) portNames() string {
 // routeKey is the same for lines that can share a route: the same proxies,
 // found in the same way.
 func (s *setup) routeKey(l config.Line) string {
-	return fmt.Sprint(l.Transport, l.OutboundProxy, s.config.DNS)
+	return fmt.Sprint(l.Transport, l.OutboundProxy, l.Order, s.config.DNS)
 }
 
 // longest is the longest expiry of the lines on a route.
@@ -157,6 +157,7 @@ func (a *Agent) apply(s *setup) error {
 
 	old := a.lines
 	a.lines, a.setup = lines, s
+	a.trace.Keep(s.config.Log.Trace)
 	for _, l := range old {
 		if !slices.Contains(lines, l) {
 			l.leaving = true

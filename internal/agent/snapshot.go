@@ -2,10 +2,12 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ata-agent/ata-agent/hal"
 	"github.com/ata-agent/ata-agent/internal/status"
+	"github.com/ata-agent/ata-agent/outbound"
 	"github.com/ata-agent/ata-agent/sip/transport"
 )
 
@@ -53,7 +55,10 @@ func (a *Agent) publish(now time.Time) {
 	first = a.wayOut(first)
 	s.Kind, s.Problem, s.Hint = first.Kind, first.Sentence(), first.Hint()
 	if first.Kind != a.trouble.Kind || first.Who != a.trouble.Who {
-		a.sayTrouble(first)
+		unregistered := func(l status.Line) bool { return l.State != status.Registered }
+		if first.Kind != status.None || !slices.ContainsFunc(s.Lines, unregistered) {
+			a.sayTrouble(first)
+		} // else it may be the next trouble already
 	}
 
 	for i, l := range a.lamps {
@@ -110,8 +115,12 @@ func (e *extension) look() status.Port {
 	if e.off {
 		p.Hook = "off"
 	}
+	p.Sound = e.sound
 	if c := e.a.callOf(e, e.phone.Leg()); c != nil {
 		p.Peer = c.peer
+		if s := c.sound(time.Now()); s != nil {
+			p.Sound = s
+		}
 	}
 	return p
 }
@@ -143,14 +152,25 @@ func (a *Agent) lookAt(now time.Time, l *line) (shown status.Line, trouble, name
 			State:       p.State,
 			RTT:         status.Millis(p.RTT),
 			LastFailure: p.LastFailure,
+
+			LastFailureAt: p.LastFailureAt,
+			LastGood:      p.LastGood,
+			Failures:      p.Failures,
+			Loss:          p.Loss,
+			Quarantine:    p.Quarantine,
 		})
 		if i == 0 && s.State == string(status.Registered) && p.Target != s.Via {
 			shown.Backup = true
-			shown.Why = p.Dest + ": " + orUnknown(p.LastFailure)
+			shown.Why = a.whyBackup(p, r.LastSwitch, s.Via)
 		}
 	}
+	if l.route.last != r.LastSwitch {
+		l.route.last, l.route.history = r.LastSwitch, told(l.route.History())
+	}
+	shown.History = l.route.history
 	if sw := r.LastSwitch; !sw.To.IsZero() {
-		shown.LastSwitch = &status.Switch{From: sw.From.Dest, To: sw.To.Dest, Cause: sw.Cause, At: sw.At, Took: status.Millis(sw.Took)}
+		last := switched(sw)
+		shown.LastSwitch = &last
 	}
 	switch {
 	case r.DNS == "":
@@ -186,6 +206,37 @@ func (a *Agent) lookAt(now time.Time, l *line) (shown status.Line, trouble, name
 	return shown, l.wrong, names
 }
 
+// whyBackup says why a line is not at its first address.
+func (a *Agent) whyBackup(first outbound.PlaceStatus, last outbound.SwitchRecord, via outbound.Target) string {
+	switch {
+	case last.To == via && last.Cause == asked:
+		return "that was ordered; ata-agent failback ends it"
+	case first.LastFailure == "":
+		return first.Dest + " has not been tried"
+	case first.State == "good":
+		return fmt.Sprintf("%s failed (%s); it is well again", first.Dest, first.LastFailure)
+	}
+	return first.Dest + ": " + first.LastFailure
+}
+
+// asked is the cause of a switch that a person ordered.
+var asked = outbound.Failure{Cause: outbound.Asked}.Error()
+
+func told(all []outbound.SwitchRecord) []status.Switch {
+	list := make([]status.Switch, len(all))
+	for i, sw := range all {
+		list[i] = switched(sw)
+	}
+	return list
+}
+
+func switched(sw outbound.SwitchRecord) status.Switch {
+	return status.Switch{
+		From: sw.From.Dest, To: sw.To.Dest, Cause: sw.Cause, Detail: sw.Detail,
+		At: sw.At, Took: status.Millis(sw.Took), Tries: sw.Tries, Noticed: sw.Noticed,
+	}
+}
+
 // wayOut looks at our own side when something farther away seems wrong. A
 // proxy or name server on this machine needs no way out.
 func (a *Agent) wayOut(t status.Trouble) status.Trouble {
@@ -211,11 +262,4 @@ func (a *Agent) wayOut(t status.Trouble) status.Trouble {
 		return status.Trouble{Kind: status.Address, What: "no interface has an address"}
 	}
 	return t
-}
-
-func orUnknown(s string) string {
-	if s == "" {
-		return "not tried"
-	}
-	return s
 }
