@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -16,8 +17,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ata-agent/ata-agent/hal"
 	"github.com/ata-agent/ata-agent/internal/config"
 	"github.com/ata-agent/ata-agent/internal/control"
+	"github.com/ata-agent/ata-agent/internal/media/rtp"
+	"github.com/ata-agent/ata-agent/internal/media/tone"
 	"github.com/ata-agent/ata-agent/internal/status"
 	"github.com/ata-agent/ata-agent/outbound"
 )
@@ -26,9 +30,10 @@ var diagnoseCommand = command{
 	name: "diagnose", args: "[--config FILE]", short: "try the way to the provider step by step, and say what to do",
 	long: `
 Walks from the wire to the telephone: link, address, names, each proxy address,
-account, ports, each with the time it took. It asks the name servers and the
-proxies itself (with an OPTIONS, over a connection of its own), so it works with
-and without a running agent; account and ports are as the running agent sees them.
+account, ports, sound, each with the time it took. It asks the name servers and the
+proxies itself (with an OPTIONS, over a connection of its own) and sends sound from
+this machine to itself, so it works with and without a running agent; accounts, ports
+and the sound of the last calls are as the running agent sees them.
 A step that fails only because of an earlier one is not blamed. The last line says
 what to do. Exit 1 when there is something to do.`,
 	run: diagnose,
@@ -53,6 +58,7 @@ type step struct {
 // A walk is all steps so far.
 type walk struct {
 	out   io.Writer
+	from  netip.Addr // our address toward the provider; the zero Addr while none is known
 	steps []step
 	found []status.Trouble
 }
@@ -98,6 +104,7 @@ func diagnose(c *call) error {
 
 	w := &walk{out: c.out}
 	names := lookUp(cfg)
+	remember(names, snap)
 	results := knock(names, roots)
 	dead := deadLines(cfg, names, results)
 	reached := slices.ContainsFunc(results, func(r knocked) bool { return r.err == nil })
@@ -111,6 +118,7 @@ func diagnose(c *call) error {
 		w.proxy(r, dead)
 	}
 	w.agent(snap)
+	w.sound(snap)
 	return w.verdict(snap)
 }
 
@@ -162,6 +170,7 @@ func (w *walk) address(cfg *config.Config, names []named, reached bool) {
 		from, _, _ := net.SplitHostPort(conn.LocalAddr().String())
 		conn.Close()
 		s.ok, s.said = true, from
+		w.from, _ = netip.ParseAddr(from)
 	} else {
 		s.said, s.note = "there is no way to "+to.Addr().String()+": "+plainly(context.Background(), err).Error(), reached
 	}
@@ -206,6 +215,29 @@ func lookUp(cfg *config.Config) (names []named) {
 	}
 	all.Wait()
 	return names
+}
+
+// remember takes the addresses that the running agent still knows of names that
+// cannot be resolved.
+func remember(names []named, snap *status.Snapshot) {
+	if snap == nil {
+		return
+	}
+	for i := range names {
+		n := &names[i]
+		for _, l := range snap.Lines {
+			if n.err == nil || !slices.Contains(n.lines, l.Name) {
+				continue
+			}
+			for _, p := range l.Ring {
+				addr, err := netip.ParseAddrPort(p.Address)
+				t := outbound.Target{Addr: addr, Dest: p.Address, Transport: n.proxy.Transport, TLSName: n.proxy.TLSName, Proxy: n.proxy.String()}
+				if p.Name == n.text && err == nil && !slices.Contains(n.answer.Targets, t) {
+					n.answer.Targets = append(n.answer.Targets, t)
+				}
+			}
+		}
+	}
 }
 
 // A knocked is an address that was tried.
@@ -269,7 +301,10 @@ func (w *walk) name(n named, dead []string) {
 	if n.err != nil {
 		who, matters := n.matters(dead)
 		s.note, s.said = !matters, n.err.Error()
-		if s.note {
+		switch {
+		case len(n.answer.Targets) > 0:
+			s.said += "; the agent goes on with the addresses it knows"
+		case s.note:
 			s.said += "; another proxy serves"
 		}
 		w.tell(s, who)
@@ -416,6 +451,95 @@ func (w *walk) agent(snap *status.Snapshot) {
 	}
 }
 
+// sound tells whether this machine can send and hear it, and how it went in the
+// last call of each port.
+func (w *walk) sound(snap *status.Snapshot) {
+	began := time.Now()
+	from := w.from
+	if !from.IsValid() {
+		from = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	s := step{kind: status.Audio}
+	heard, err := loop(from)
+	s.took = time.Since(began)
+	switch {
+	case err != nil:
+		s.said = "sound cannot be sent: " + plainly(context.Background(), err).Error()
+	case heard < loopFrames/2:
+		s.said = fmt.Sprintf("of %d ms of sound from %s to itself %d ms are heard", 10*loopFrames, from, 10*heard)
+	default:
+		s.ok, s.said = true, "this machine sends sound from "+from.String()+" and hears it"
+	}
+	w.tell(s, "")
+	if snap == nil {
+		return
+	}
+	for _, p := range snap.Ports {
+		if p.Line == "" {
+			continue
+		}
+		s := step{kind: status.Audio, note: p.Sound == nil, ok: p.Sound.Complaint() == "", said: "port " + p.Name + ": no call yet"}
+		if c := p.Sound; c != nil {
+			end := c.Answered.Add(time.Duration(c.Lasted))
+			s.said = fmt.Sprintf("port %s: the last call, %s ago", p.Name, ago(end, snap.At))
+			if p.Peer != "" {
+				s.said = fmt.Sprintf("port %s: this call, since %s", p.Name, ago(c.Answered, snap.At))
+			}
+			s.said += fmt.Sprintf(": %d packets sent, %d came, %d lost, jitter %s", c.Sent, c.Received, max(0, c.Lost), took(time.Duration(c.Jitter)))
+			if c.RTT > 0 {
+				s.said += ", there and back " + took(time.Duration(c.RTT))
+			}
+			if !s.ok {
+				s.said += ": " + c.Complaint()
+			}
+		}
+		w.tell(s, "port "+p.Name)
+	}
+}
+
+const loopFrames = 30 // of 10 ms
+
+// loop sends 300 ms of a tone from this machine to itself, as a call would, and
+// returns how many frames of it are heard.
+func loop(from netip.Addr) (heard int, err error) {
+	var kernel net.ListenConfig
+	log := slog.New(slog.DiscardHandler)
+	local := from.String()
+	a, err := rtp.Open(context.Background(), &kernel, local, log)
+	if err != nil {
+		return 0, err
+	}
+	defer a.Close()
+	b, err := rtp.Open(context.Background(), &kernel, local, log)
+	if err != nil {
+		return 0, err
+	}
+	defer b.Close()
+	r := rtp.Remote{Codec: rtp.PCMU, Send: true, Receive: true}
+	r.Addr = netip.AddrPortFrom(from, b.LocalPort())
+	a.Start(r)
+	r.Addr = netip.AddrPortFrom(from, a.LocalPort())
+	b.Start(r)
+
+	var player tone.Player
+	player.Play(tone.Usual(tone.Dial))
+	next := time.NewTicker(hal.FrameTime)
+	defer next.Stop()
+	var frame, silent hal.Frame
+	for range loopFrames + 10 { // the jitter buffer holds some back
+		player.Read(frame[:])
+		a.Write(&frame)
+		b.Write(&silent)
+		a.Read(&frame)
+		b.Read(&frame)
+		if slices.ContainsFunc(frame[:], func(v int16) bool { return v > 500 }) {
+			heard++
+		}
+		<-next.C
+	}
+	return min(heard, loopFrames), nil
+}
+
 // verdict says the first thing wrong and what to do. What the walk has not seen
 // the agent may have.
 func (w *walk) verdict(snap *status.Snapshot) error {
@@ -431,7 +555,7 @@ func (w *walk) verdict(snap *status.Snapshot) error {
 	default:
 		for _, s := range w.steps {
 			if s.note && (s.kind == status.Proxy || s.kind == status.DNS) {
-				fmt.Fprintf(w.out, "All lines work, yet not in every way: %s.\nNothing to do here; the provider may want to know.\n", s.said)
+				fmt.Fprintf(w.out, "All lines work, yet not in every way: %s.\nNothing has to be done now; tell the provider, or correct the entry if it is wrong.\n", s.said)
 				return nil
 			}
 		}

@@ -54,7 +54,10 @@ type call struct {
 	config string
 	args   []string // without flags
 
-	json      bool          // of status
+	json      bool          // of status and its like
+	line      string        // of the commands about lines
+	short     bool          // of trace
+	pcap      string        // of trace
 	reference bool          // of check
 	timeout   time.Duration // of phone wait
 	length    time.Duration // of phone record
@@ -67,7 +70,8 @@ type call struct {
 var commands []command
 
 func init() {
-	commands = []command{runCommand, checkCommand, statusCommand, diagnoseCommand, reloadCommand, phoneCommand, versionCommand}
+	commands = []command{runCommand, checkCommand, statusCommand, diagnoseCommand, historyCommand, traceCommand,
+		failoverCommand, failbackCommand, reloadCommand, phoneCommand, versionCommand}
 }
 
 func main() { os.Exit(do(os.Args[1:], os.Stdout, os.Stderr)) }

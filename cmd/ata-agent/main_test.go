@@ -278,7 +278,7 @@ func TestVerdict(t *testing.T) {
 		{"all well", []step{good}, &status.Snapshot{}, "All is well", true},
 		{"no agent", []step{good}, nil, "no agent is running", false},
 		{"a note is nobody's fault", []step{{kind: status.Link, note: true, said: "x"}, good}, &status.Snapshot{}, "All is well", true},
-		{"one of several is dead", []step{{kind: status.Proxy, note: true, said: "10.0.0.1: no answer; another one serves"}, good}, &status.Snapshot{}, "not in every way: 10.0.0.1: no answer; another one serves.\nNothing to do here", true},
+		{"one of several is dead", []step{{kind: status.Proxy, note: true, said: "10.0.0.1: no answer; another one serves"}, good}, &status.Snapshot{}, "not in every way: 10.0.0.1: no answer; another one serves.\nNothing has to be done now", true},
 		{"link before DNS", []step{{kind: status.DNS, said: "dns"}, {kind: status.Link, said: "cable"}}, nil, "no network link (cable)\nCheck the network cable", false},
 		{"what only the agent sees", []step{good}, &status.Snapshot{Problem: "line 1: refused", Hint: "ask", Kind: status.Account}, "the agent says: line 1: refused\nAsk.", false},
 	} {

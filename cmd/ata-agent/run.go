@@ -74,7 +74,7 @@ func run(c *call) error {
 	}
 
 	reload := reloader(c.config, cfg, level, log, a)
-	server, err := control.Listen(control.Config{Path: cfg.Control, Snapshot: a.Snapshot, Reload: reload, Ports: dev.Ports})
+	server, err := control.Listen(control.Config{Path: cfg.Control, Snapshot: a.Snapshot, Reload: reload, Ports: dev.Ports, Lines: a})
 	if err != nil {
 		return &hinted{err, "stop the other agent, or give this one a control = \"...\" of its own"}
 	}

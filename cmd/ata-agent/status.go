@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -34,9 +33,7 @@ Exit 0 when an agent answers, even one with a problem; 1 when none does.`,
 			return err
 		}
 		if c.json {
-			out := json.NewEncoder(c.out)
-			out.SetIndent("", "  ")
-			return out.Encode(r.Status)
+			return c.print(r.Status)
 		}
 		show(c.out, r.Status, time.Now())
 		return nil
@@ -111,8 +108,15 @@ func showLine(out io.Writer, l *status.Line, now time.Time) {
 	if l.Messages {
 		fmt.Fprintln(out, "  a message waits")
 	}
-	if sw := l.LastSwitch; sw != nil {
-		fmt.Fprintf(out, "  switched %s ago, from %s to %s in %s: %s\n", ago(sw.At, now), sw.From, sw.To, took(time.Duration(sw.Took)), sw.Cause)
+	switch sw := l.LastSwitch; {
+	case sw == nil:
+	case sw.Took == 0:
+		fmt.Fprintf(out, "  on its way from %s to %s since %s: %s\n", sw.From, sw.To, ago(sw.At, now), sw.Why())
+	default:
+		fmt.Fprintf(out, "  switched %s ago, from %s to %s in %s: %s\n", ago(sw.At, now), sw.From, sw.To, took(time.Duration(sw.Took)), sw.Why())
+		if sw.Noticed != "" {
+			fmt.Fprintf(out, "  noticed: %s\n", sw.Noticed)
+		}
 	}
 	if len(l.Ring) == 0 {
 		fmt.Fprintln(out, "  no proxy address is known")
@@ -125,14 +129,27 @@ func showLine(out io.Writer, l *status.Line, now time.Time) {
 		if p.Address == l.Proxy {
 			mark = '*'
 		}
-		rtt := "-"
+		rtt, state, failure := "-", p.State, dash(p.LastFailure)
 		if p.RTT > 0 {
 			rtt = took(time.Duration(p.RTT))
 		}
-		fmt.Fprintf(t, "  %c %s\t%s\t%s\t%s\t%s\n", mark, p.Address, p.Name, p.State, rtt, dash(p.LastFailure))
+		if p.Loss >= muchLoss {
+			rtt += fmt.Sprintf(", %.0f %% lost", 100*p.Loss)
+		}
+		if p.Quarantine.After(now) {
+			state += ", avoided for " + ago(now, p.Quarantine)
+		}
+		if !p.LastFailureAt.IsZero() {
+			failure = ago(p.LastFailureAt, now) + " ago: " + failure
+		}
+		fmt.Fprintf(t, "  %c %s\t%s\t%s\t%s\t%s\n", mark, p.Address, p.Name, state, rtt, failure)
 	}
 	t.Flush()
 }
+
+// muchLoss is when the loss on the way to a proxy is worth telling. What is
+// known of it after few questions is a guess that falls with each answer.
+const muchLoss = 0.3
 
 // place names an address, and the entry it came from where that says more.
 func place(address, name string) string {
