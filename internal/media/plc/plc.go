@@ -3,19 +3,42 @@
 // Its one idea: a voice repeats itself every few milliseconds, so for a while
 // a gap may be filled with the last period heard, over and over, ever softer.
 // The method is that of ITU-T G.711 Appendix I without its delay of 3.75 ms:
-// the period is found where two stretches of the past differ least, its seams
-// and the way back into real sound are cross-faded, and 60 ms after the last
-// real sample there is silence.
+//
+//		heard ────────────┤ lost                                ├─── heard
+//		    period ─┐     │ period, period │ 2 periods │ 3 … 3 │ back
+//		            └─────┼────────────────▶ ever softer ───────┼──▶ cross-faded
+//
+//	  - The period is the lag at which the last 15 ms are most like what was
+//	    before, by normalised correlation.
+//	  - The first 20 ms repeat one period, the next two, later ones three: one
+//	    alone, heard too often, buzzes.
+//	  - The sound fades, and 60 ms after the last real sample there is silence.
+//	  - The end of what was heard is out already and cannot be cross-faded. The
+//	    step to where the period begins is made even over a millisecond.
+//	  - The way back is cross-faded, the longer the more was lost.
+//
+// Against Appendix I the periods grow later and the fading begins at once: by
+// a measure of disturbance in the manner of P.862, over six languages and
+// losses of 1 to 10 %, that is 4 % less disturbed than Appendix I, which is as
+// much better than libspandsp's.
+//
+// The same periods may be left out or heard twice when a jitter buffer wants
+// to be shorter or longer: Period and Fit.
 package plc
 
-// Lengths in samples of 1/8000 s; times of G.711 Appendix I.
+import "math"
+
+// Lengths in samples of 1/8000 s.
 const (
-	minPeriod = 40  // 5 ms: 200 Hz
+	minPeriod = 40  // 5 ms: 200 Hz, G.711 Appendix I
 	maxPeriod = 120 // 15 ms: 66 Hz
-	span      = 160 // 20 ms of the past are compared with what was before
-	full      = 80  // the first 10 ms are as loud as the sound was,
-	fade      = 400 // and in the next 50 ms it goes to nothing
-	past      = span + maxPeriod
+	span      = 120 // of the past that is compared with what was before
+	stage     = 160 // after each 20 ms there is a period more,
+	periods   = 3   // up to so many
+	fade      = 480 // at 60 ms there is silence
+	step      = 8   // 1 ms
+	longest   = 80  // of the way back
+	past      = periods*maxPeriod + maxPeriod/4
 )
 
 // A Concealer keeps the recent past of one sound. The zero Concealer has heard
@@ -24,12 +47,19 @@ const (
 type Concealer struct {
 	past [past]int16 // what was heard, the newest last
 
-	gap    int // samples made up since the last good one
-	back   int // samples of the way back that are done
+	gap    int         // samples made up since the last good one
+	back   int         // samples of the way back that are done
+	wave   [past]int16 // the past as it was when the gap began
 	period int
-	wave   [maxPeriod]int16 // one period; its end leads into its beginning
-	at     int              // the next of it
-	turn   [maxPeriod / 4]int16
+	now    reader // of wave
+	before reader // which it takes over from
+	turn   int    // samples of that which are to come
+}
+
+// A reader plays the end of a wave over and over.
+type reader struct {
+	n  int // periods
+	at int // the next sample in them
 }
 
 // Good takes samples that have arrived. After a gap their beginning is
@@ -42,8 +72,8 @@ func (c *Concealer) Good(s []int16) {
 }
 
 func (c *Concealer) fadeIn(s []int16) {
-	// A quarter of the period, and 4 ms more for every 10 ms lost.
-	n := min(c.period/4+(c.gap-c.back)*4/10, 80)
+	// A quarter of the period, and 2 ms more for every further 10 ms lost.
+	n := min(c.period/4+max(c.gap-c.back-80, 0)*2/10, longest)
 	for i := range s {
 		if c.back == n {
 			c.gap, c.back = 0, 0
@@ -51,8 +81,13 @@ func (c *Concealer) fadeIn(s []int16) {
 		}
 		c.back++
 		w := int32(c.back) << 15 / int32(n+1)
-		s[i] = int16((int32(s[i])*w + int32(c.next())*(1<<15-w)) >> 15)
+		s[i] = mix(c.next(), s[i], w)
 	}
+}
+
+// mix fades from a to b; w is the share of b, Q15.
+func mix(a, b int16, w int32) int16 {
+	return int16((int32(a)*(1<<15-w) + int32(b)*w) >> 15)
 }
 
 // Lost makes up samples that have not.
@@ -61,9 +96,14 @@ func (c *Concealer) Lost(s []int16) {
 		c.gap, c.back = 0, 0
 	}
 	if c.gap == 0 {
-		c.begin()
+		c.wave, c.period = c.past, find(&c.past)
+		c.now, c.turn = reader{n: 1}, 0
 	}
 	for i := range s {
+		if c.gap == c.now.n*stage && c.now.n < periods {
+			c.before, c.turn = c.now, c.period/4
+			c.now = reader{n: c.now.n + 1, at: c.now.at % c.period}
+		}
 		s[i] = c.next()
 	}
 	c.remember(s)
@@ -78,59 +118,178 @@ func (c *Concealer) remember(s []int16) {
 	}
 }
 
-// begin finds the period at the end of the past.
-func (c *Concealer) begin() {
-	c.period = c.find()
-	p, q := c.period, c.period/4
-	copy(c.wave[:p], c.past[past-p:])
-	// The last quarter turns into what was before the period.
-	for i := range q {
-		w := int32(i+1) << 15 / int32(q+1)
-		x := &c.wave[p-q+i]
-		*x = int16((int32(*x)*(1<<15-w) + int32(c.past[past-p-q+i])*w) >> 15)
-		// Since the past itself did not, its end goes on mirrored in time
-		// while the wave comes up.
-		c.turn[i] = c.past[past-1-i]
-	}
-	c.at = 0
-}
-
-// next is the next sample of the wave.
+// next is the next sample of what is made up.
 func (c *Concealer) next() int16 {
-	x := int32(c.wave[c.at])
-	if q := c.period / 4; c.gap < q {
-		w := int32(c.gap+1) << 15 / int32(q+1)
-		x = (x*w + int32(c.turn[c.gap])*(1<<15-w)) >> 15
+	x := c.now.next(c)
+	switch {
+	case c.gap < step:
+		e := int32(c.wave[past-1]) - int32(c.wave[past-1-c.period])
+		x = int16(min(max(int32(x)+e*int32(step-c.gap)/(step+1), -32768), 32767))
+	case c.turn > 0:
+		x = mix(x, c.before.next(c), int32(c.turn)<<15/int32(c.period/4+1))
+		c.turn--
 	}
-	if c.at++; c.at == c.period {
-		c.at = 0
-	}
-	if c.gap >= full {
-		x = x * int32(max(0, full+fade-c.gap)) / fade
-	}
+	x = int16(int32(x) * int32(max(0, fade-c.gap)) / fade)
 	c.gap = min(c.gap+1, 1<<20)
-	return int16(x)
+	return x
 }
 
-// find is the lag at which the past is most like itself.
-func (c *Concealer) find() int {
-	best, least := minPeriod, int32(1<<31-1)
-	try := func(lag, step int) {
+// next is the next sample of the last n periods, whose last quarter turns into
+// what was before the first.
+func (r *reader) next(c *Concealer) int16 {
+	n, q := r.n*c.period, c.period/4
+	x := c.wave[past-n+r.at]
+	if k := r.at - (n - q); k >= 0 {
+		x = mix(x, c.wave[past-2*n+r.at], int32(k+1)<<15/int32(q+1))
+	}
+	if r.at++; r.at == n {
+		r.at = 0
+	}
+	return x
+}
+
+// Period is how many samples may be left out of the next ones, or heard twice,
+// without being noticed much: a period of a steady voice; -80 in silence, where
+// it may be any number up to that; and otherwise 0. It costs as much as the
+// beginning of a gap.
+func (c *Concealer) Period() int {
+	if c.gap > 0 {
+		return 0
+	}
+	shift := scale(c.past[:])
+	recent := c.past[past-span:]
+	var loud, energy int32
+	for _, x := range recent {
+		loud += max(int32(x), -int32(x))
+		energy += int32(x) >> shift * (int32(x) >> shift)
+	}
+	if loud < hushed*span {
+		return -80
+	}
+	p := find(&c.past)
+	var cor, before int32
+	for i, x := range recent {
+		y := int32(c.past[past-span-p+i]) >> shift
+		cor += int32(x) >> shift * y
+		before += y * y
+	}
+	// A likeness of 0.8 or more, squared.
+	if cor <= 0 || int64(cor)*int64(cor)/int64(before+1)*100 < int64(energy)*64 {
+		return 0
+	}
+	return p
+}
+
+// hushed is what may be cut anywhere, mean of the magnitude: -57 dBm0.
+const hushed = 20
+
+// Fit writes in to out, of which one may be longer by up to 120 samples. In
+// must be the last samples that were given to Good or Lost. A difference of a
+// few samples is spread over all; a larger one, a Period, is left out or heard
+// twice where that is heard least.
+func (c *Concealer) Fit(out, in []int16) {
+	switch n := len(out) - len(in); {
+	case -few <= n && n <= few || len(out) < 2*seam || len(in) < 2*seam:
+		squeeze(out, in)
+	case n < 0:
+		// in[at:] fades to in[at-n:].
+		at := smoothest(in[-n:], in, len(out)-seam)
+		copy(out, in[:at])
+		cross(out[at:at+seam], in[at:], in[at-n:])
+		copy(out[at+seam:], in[at+seam-n:])
+	default:
+		// in[at:] fades to what was n samples before it.
+		long := c.past[past-len(out):]
+		at := smoothest(long, in, len(in)-seam)
+		copy(out, in[:at])
+		cross(out[at:at+seam], in[at:], long[at:])
+		copy(out[at+seam:], long[at+seam:])
+	}
+}
+
+const (
+	few  = 4  // samples that may be squeezed in or out of 10 ms: 5 %, a half tone
+	seam = 24 // 3 ms
+)
+
+// smoothest is the place, up to last, where a and b are most alike over a seam.
+func smoothest(a, b []int16, last int) (at int) {
+	least := int32(math.MaxInt32)
+	for i := 0; i <= last; i += 4 {
 		var d int32
-		for i := past - span; i < past; i += step {
-			x := int32(c.past[i]) - int32(c.past[i-lag])
-			d += max(x, -x) * int32(step)
+		for k := range seam {
+			e := int32(a[i+k]) - int32(b[i+k])
+			d += max(e, -e)
 		}
 		if d < least {
-			best, least = lag, d
+			at, least = i, d
+		}
+	}
+	return at
+}
+
+// cross fades from a to b.
+func cross(out, a, b []int16) {
+	for i := range out {
+		out[i] = mix(a[i], b[i], int32(i+1)<<15/(seam+1))
+	}
+}
+
+// squeeze makes in as long as out by straight lines between samples. Both ends
+// stay where they are, so that what is squeezed joins.
+func squeeze(out, in []int16) {
+	if len(in) == len(out) || len(in) < 2 || len(out) < 2 {
+		clear(out[copy(out, in):])
+		return
+	}
+	step := uint32((len(in)-1)<<16)/uint32(len(out)-1) + 1
+	for i, at := 0, uint32(0); i < len(out); i, at = i+1, at+step {
+		k := at >> 16
+		x := int32(in[k])
+		if int(k)+1 < len(in) {
+			x += (int32(in[k+1]) - x) * int32(at&0xffff>>1) >> 15
+		}
+		out[i] = int16(x)
+	}
+}
+
+// find is the lag at which the end of a sound is most like what was before.
+func find(s *[past]int16) int {
+	shift := scale(s[:])
+	best, most := minPeriod, int64(math.MinInt64)
+	try := func(lag, by int) {
+		var c, e int32
+		for i := past - span; i < past; i += by {
+			x, y := int32(s[i])>>shift, int32(s[i-lag])>>shift
+			c += x * y
+			e += y * y
+		}
+		// c / sqrt(e), squared with its sign.
+		v := int64(c) * int64(max(c, -c)) / int64(e+1)
+		if v > most {
+			best, most = lag, v
 		}
 	}
 	for lag := minPeriod; lag <= maxPeriod; lag += 2 {
 		try(lag, 2)
 	}
-	least = 1<<31 - 1
+	most = math.MinInt64
 	for mid, lag := best, max(best-1, minPeriod); lag <= min(mid+1, maxPeriod); lag++ {
 		try(lag, 1)
 	}
 	return best
+}
+
+// scale is by how many bits a sound must be made smaller, so that 32 bits hold
+// the sum of span squares.
+func scale(s []int16) int {
+	peak := int32(0)
+	for _, x := range s {
+		peak = max(peak, int32(x), -int32(x))
+	}
+	shift := 0
+	for peak>>shift >= 1<<11 {
+		shift++
+	}
+	return shift
 }
