@@ -3,45 +3,71 @@
 //
 // Its one idea: a Buffer is a ring of ticks, one code of 1/8000 s each, laid
 // out by RTP timestamp. A packet falls where its timestamp says, whatever
-// order it comes in; a finger moves along, 80 ticks at every pull; what is
+// order it comes in; a finger moves along, 80 ticks every 10 ms; what is
 // missing under the finger is lost. The finger's distance from what arrives
 // is the only thing that adapts, and it is known without any clock: a packet
 // that falls 30 ticks ahead of the finger had 30 ticks to spare.
 //
-// Three things move the finger against the sender. When the ring is empty it
-// waits, since a late packet is likelier than a lost one: the delay grows.
-// When the next packet then shows that one was lost, the finger makes up for
-// the wait. When every packet of the last seconds had time to spare, or too
-// little, a few ticks more or less than 80 are taken for each 10 ms, which
-// whoever decodes them squeezes into 80 samples; slow drift between two
-// crystals is followed in the same way.
+//	 heard ◀── finger ──── spare ────▶ packet
+//	───────────┼──────────────────────┼▓▓▓▓▓▓▓▓▓▓┼───▶ RTP time
+//	                                             end
+//
+// The finger should stand where all but a few of the last 200 packets find it
+// just about to come: that is the least delay at which no more than 2 % are
+// late. Where it stands and where it should is corrected in the way that is
+// heard least:
+//
+//   - Nothing is left to play: the finger waits, as a late packet is likelier
+//     than a lost one. When the next packet comes it goes on from where it
+//     should stand. After a loss it makes up for the wait, after a pause it
+//     keeps the delay there was, and where packets have become slower it stays.
+//   - Whoever decodes knows a stretch that may be left out or heard twice, a
+//     period of the voice or some silence: then that is done.
+//   - Otherwise single ticks are left out or put in, ten in a second; so two
+//     crystals that drift apart are followed too.
+//
+// A modem wants none of this: Fix holds the delay as it is for the rest of the
+// call.
 package jitter
-
-import "math"
 
 // Lengths in ticks of 1/8000 s.
 const (
-	Tick     = 8000     // ticks in a second
-	Pull     = 80       // of a Frame at the usual pace: 10 ms
-	MaxFrame = Pull + 4 // of the longest Frame
-	MaxDelay = 1600     // 200 ms: beyond it, late is lost
-	MaxData  = 480      // of the longest packet, 60 ms
+	Tick      = 8000             // ticks in a second
+	Pull      = 80               // ticks in 10 ms
+	MaxPeriod = 120              // of a stretch that is cut or repeated
+	MaxFrame  = Pull + MaxPeriod // of the longest Frame
+	MaxDelay  = 1600             // 200 ms: beyond it, late is lost
+	MaxData   = 480              // of the longest packet, 60 ms
 )
 
-// Our choices, in ticks.
+// Our choices.
 const (
 	ring = 4096
 
-	// What the unluckiest packet of the last 4 s should have to spare. A
-	// pull sees whole steps of 80 only, so that the band must be wider.
-	spareLow  = 20
-	spareHigh = 120
+	// How many packets decide where the finger should be, and how many of
+	// those may be late: 2 % in 4 s of 20 ms packets. Each such packet costs
+	// 10 ms of concealed sound; a delay for the sake of the slowest packet in
+	// 200 costs more in a talk than a half percent concealed.
+	recent  = 200
+	unlucky = 4
 
-	// The first packet of a talk spurt waits this long at least.
-	minLead = 120
+	// A row of so many packets that were late is no accident.
+	row = 2
 
-	buckets    = 8
-	bucketTime = 50 // pulls, 0.5 s
+	// The first packet waits this long, and for the first second delay is
+	// not made less.
+	firstLead = 80
+	learned   = 50
+
+	// After a stretch that was left out or put in, some frames stay as they
+	// are; after a single tick too, which so are an eighth of a percent, or two
+	// hundredths of a half tone, if packets are not late meanwhile.
+	restStretch = 3
+	restTick    = 9
+	restLate    = 3
+
+	// So much delay too much is left until the sound pauses.
+	slack = 16
 )
 
 // A Kind says what a tick is. Kinds from First on are the caller's: which
@@ -65,11 +91,14 @@ type Packet struct {
 	Data []byte // not kept
 }
 
-// A Frame is the ticks to be heard in the next 10 ms: N of them, Pull±4.
+// A Frame is ticks to be heard next: N of them, that are to become Out ticks
+// of sound. Where N and Out differ by 1, a tick is stretched over the frame;
+// where they differ by the period that was given to Get, it is left out or heard
+// twice.
 type Frame struct {
-	N    int
-	Code [MaxFrame]byte
-	Kind [MaxFrame]Kind
+	N, Out int
+	Code   [MaxFrame]byte
+	Kind   [MaxFrame]Kind
 }
 
 // Stats counts what became of packets and ticks.
@@ -77,13 +106,15 @@ type Stats struct {
 	Late       uint32 // packets that came after their time
 	Duplicates uint32
 	Strays     uint32 // packets from nowhere near, dropped
-	Resyncs    uint32 // new beginnings: SSRC or timestamp jumped, or after a pause
-	LostTicks  uint32
+	Resyncs    uint32 // new beginnings: SSRC or timestamp jumped
+	LostTicks  uint32 // that were to be concealed
+	Cut        uint32 // ticks left out
+	Repeated   uint32 // ticks heard twice
 	Delay      uint32 // ticks in the buffer now
 }
 
-// A Buffer holds the sound of one stream. The zero Buffer is empty. It is not
-// safe for concurrent use and never allocates.
+// A Buffer holds the sound of one stream. The zero Buffer is empty and adapts.
+// It is not safe for concurrent use and never allocates.
 type Buffer struct {
 	code [ring]byte
 	kind [ring]Kind // Lost where nothing is
@@ -92,21 +123,43 @@ type Buffer struct {
 	ssrc  uint32 // of it
 	play  uint32 // the finger: the next tick to be heard
 	end   uint32 // after the newest tick
-	quiet uint32 // before it, what is missing was not sent
+	clock uint32 // what the finger would be if nothing ever moved it
 	held  int32  // ticks that the finger has waited
 
 	top    uint16 // the newest sequence number
 	seen   uint64 // which of the 64 up to top have come; bit 0 is top
 	strays int    // in a row
 
-	// Ticks to spare of packets, least and most, in each bucket of time;
-	// bucket 0 is the present one.
-	least, most [buckets]int32
-	filled      int // buckets in use
-	pulls       int // in bucket 0
-	lead        int32
+	came [recent]int32 // where packets fell, against clock
+	n    int           // in came
+	next int           // place in came
+	want int32         // where the finger should be, against clock
+	rest int           // frames to be left as they are
+
+	fixed int32 // ticks of delay that stay; 0 adapts
+	pause int32 // ticks that the finger is still to wait for it
 
 	stats Stats
+}
+
+// Fix makes the delay so many ticks, up to MaxDelay, and keeps it: packets
+// wait that long before they are heard, nothing is left out or repeated, and
+// the finger waits for none. 0 lets the Buffer adapt again.
+func (b *Buffer) Fix(delay int) {
+	b.fixed = int32(min(max(delay, 0), MaxDelay))
+	b.pause, b.held = 0, 0
+	if b.fixed == 0 || b.n == 0 {
+		return
+	}
+	most := b.came[0]
+	for _, v := range b.came[:b.n] {
+		most = max(most, v)
+	}
+	if d := most - b.fixed - int32(b.play-b.clock); d > 0 {
+		b.move(d)
+	} else {
+		b.pause = -d
+	}
 }
 
 // Put takes a packet. It returns whether any of it will be heard.
@@ -119,11 +172,10 @@ func (b *Buffer) Put(p Packet) bool {
 		b.resync(p)
 	}
 	step := int16(p.Seq - b.top)
-	spare := int32(p.Time - b.play)
-	if spare > ring/2 || spare < -MaxDelay {
-		// Far from the finger. The next packet in order means that the
-		// sender's clock has jumped; an old one is late; and anything else
-		// must come three times before it is believed.
+	if far := int32(p.Time-b.clock) - b.want; far > ring/2 || far < -MaxDelay {
+		// The next packet in order means that the sender's clock has
+		// jumped; an old one is late; and anything else must come three
+		// times before it is believed.
 		if step <= 0 && step > -1000 {
 			b.stats.Late++
 			return false
@@ -135,10 +187,12 @@ func (b *Buffer) Put(p Packet) bool {
 			}
 		}
 		b.resync(p)
-		step, spare = 0, int32(p.Time-b.play)
+		step = 0
 	}
 	b.strays = 0
 
+	// Between packets that follow each other nothing was sent.
+	quiet := step == 1 || step == 0
 	switch {
 	case step > 0:
 		b.seen = b.seen<<uint(step) | 1
@@ -154,17 +208,30 @@ func (b *Buffer) Put(p Packet) bool {
 		b.seen, b.top = 1, p.Seq
 	}
 
-	if b.held > 0 && spare+int32(len(p.Data)) > 0 {
-		// While the finger waited, it stood for what was lost.
-		if skip := min(spare, b.held); skip > 0 {
+	b.learn(int32(p.Time - b.clock))
+	if b.held > 0 && int32(p.Time-b.play)+int32(len(p.Data)) > 0 {
+		if skip := min(b.held, b.want-int32(b.play-b.clock)); skip > 0 {
 			b.move(skip)
-			spare -= skip
 		}
 		b.held = 0
 	}
-	b.least[0], b.most[0] = min(b.least[0], spare), max(b.most[0], spare)
+	if quiet {
+		from := b.end
+		if int32(b.play-from) > 0 {
+			from = b.play
+		}
+		if gap := int32(p.Time - from); gap > 0 && gap < ring {
+			for at := from; at != p.Time; at++ {
+				b.kind[at%ring] = Quiet
+			}
+		}
+	}
+	return b.lay(p)
+}
 
-	if spare < 0 {
+// lay puts a packet where it belongs.
+func (b *Buffer) lay(p Packet) bool {
+	if spare := int32(p.Time - b.play); spare < 0 {
 		b.stats.Late++
 		if -spare >= int32(len(p.Data)) {
 			return false
@@ -180,116 +247,165 @@ func (b *Buffer) Put(p Packet) bool {
 		b.end = end
 	}
 	if over := int32(b.end-b.play) - MaxDelay - MaxData; over > 0 {
-		b.move(over + MaxDelay + MaxData - b.lead)
+		b.move(over)
 	}
 	return true
+}
+
+// learn takes where a packet fell and finds where the finger should be.
+func (b *Buffer) learn(v int32) {
+	b.came[b.next] = v
+	b.next = (b.next + 1) % recent
+	b.n = min(b.n+1, recent)
+
+	// The few earliest places, the lowest first.
+	var low [unlucky]int32
+	n, k := 0, min(1+b.n*unlucky/recent, unlucky)
+	for _, v := range b.came[:b.n] {
+		if n == k && v >= low[k-1] {
+			continue
+		}
+		if n < k {
+			n++
+		}
+		i := n - 1
+		for ; i > 0 && low[i-1] > v; i-- {
+			low[i] = low[i-1]
+		}
+		low[i] = v
+	}
+	b.want = low[k-1]
+	if b.n > row {
+		late := b.came[(b.next+recent-1)%recent]
+		for i := range row {
+			late = max(late, b.came[(b.next+recent-1-i)%recent])
+		}
+		b.want = min(b.want, late)
+	}
 }
 
 // resync begins anew with p: it will be heard after the lead that the jitter
 // so far asks for.
 func (b *Buffer) resync(p Packet) {
-	if b.filled > 0 {
-		least, most := b.window(buckets)
-		if most >= least {
-			b.lead = max(b.lead*7/8, most-least+spareLow)
-		}
+	lead := int32(firstLead)
+	for _, v := range b.came[:b.n] {
+		lead = max(lead, v-b.want)
 	}
-	b.lead = min(max(b.lead, minLead), MaxDelay)
+	lead = min(lead, MaxDelay)
+	if b.fixed > 0 {
+		lead = b.fixed
+	}
 	clear(b.kind[:])
 	b.on, b.ssrc = true, p.SSRC
 	b.top, b.seen = p.Seq, 0
-	b.play, b.end, b.quiet = p.Time-uint32(b.lead), p.Time, p.Time
-	b.held, b.strays = 0, 0
-	b.filled, b.pulls = 1, 0
-	b.least[0], b.most[0] = math.MaxInt32, math.MinInt32
+	b.play = p.Time - uint32(lead)
+	b.end = b.play
+	b.held, b.strays, b.pause = 0, 0, 0
+	b.clock = b.play
+	b.n, b.next, b.want = 0, 0, 0
 	b.stats.Resyncs++
 }
 
 // move lets the finger jump ahead over ticks that will not be heard.
 func (b *Buffer) move(ticks int32) {
-	for range ticks {
+	for range min(ticks, ring) {
 		b.kind[b.play%ring] = Lost
 		b.play++
 	}
-	b.shift(-ticks)
+	b.play += uint32(ticks - min(ticks, ring))
 }
 
-// shift says that from now on packets have so many more ticks to spare.
-func (b *Buffer) shift(ticks int32) {
-	for i := range b.filled {
-		if b.least[i] <= b.most[i] {
-			b.least[i] += ticks
-			b.most[i] += ticks
-		}
-	}
+// Moves reports whether the next Get would leave out a period or repeat one if
+// it were given one. Finding it costs too much to be done each time.
+func (b *Buffer) Moves() bool {
+	d := b.astray(Pull)
+	return d > 1 || d < -Pull/2
 }
 
-// window is the least and the most to spare in the newest n buckets; least
-// is above most when no packet came.
-func (b *Buffer) window(n int) (least, most int32) {
-	least, most = math.MaxInt32, math.MinInt32
-	for i := range min(n, b.filled) {
-		least, most = min(least, b.least[i]), max(most, b.most[i])
+// astray is how many ticks the finger should be farther on than it is, when
+// of the next 10 ms need ticks are not there yet.
+func (b *Buffer) astray(need int) int32 {
+	if !b.on || b.fixed > 0 || b.rest > 0 || b.held > 0 {
+		return 0
 	}
-	return least, most
+	d := b.want - (int32(b.play-b.clock) - int32(Pull-need))
+	if d > 0 && b.n < learned {
+		return 0
+	}
+	return d
 }
 
-// pace is how many ticks the next frame should have.
-func (b *Buffer) pace() int {
-	if least, most := b.window(2); least <= most && least < spareLow {
-		if int32(b.end-b.play) < MaxDelay {
-			return Pull - min(4, 1+int(spareLow-least)/100)
-		}
-		return Pull
+// pace says of how many ticks the next frame is made, and what it becomes.
+func (b *Buffer) pace(need, period int) (n, out int) {
+	d := b.astray(need)
+	if b.rest > 0 {
+		b.rest--
 	}
-	if b.filled > 2 {
-		if least, most := b.window(buckets); least <= most && least > spareHigh {
-			return Pull + min(4, 1+int(least-spareHigh)/200)
-		}
+	if period < 0 {
+		period = min(-period, int(max(d, -d)))
 	}
-	return Pull
+	whole := need == Pull && period > 0 && period <= MaxPeriod
+	switch {
+	case whole && int(d) >= period && int(b.end-b.play) >= need+period:
+		b.rest = restStretch
+		b.stats.Cut += uint32(period)
+		return need + period, need
+	case whole && d < -Pull/2 && int32(b.end-b.play) >= int32(need):
+		b.rest = restStretch
+		b.stats.Repeated += uint32(period)
+		return need, need + period
+	case d > slack && int32(b.end-b.play) > int32(need):
+		b.rest = restTick
+		b.stats.Cut++
+		return need + 1, need
+	case d < 0 && need > 1:
+		b.rest = restLate
+		b.stats.Repeated++
+		return need - 1, need
+	}
+	return need, need
 }
 
-// Get takes the next 10 ms.
-func (b *Buffer) Get(f *Frame) {
-	f.N = Pull
-	if !b.on {
-		for i := range f.N {
-			f.Kind[i] = Quiet
-		}
-		return
+// Get takes what is heard in the next 10 ms. It must be called every 10 ms.
+// Need is how much of that is not left over from the frame before, Pull or
+// less. Period is how many ticks may be cut or repeated now without being
+// heard, up to MaxPeriod; 0 is none, and -n is any number up to n.
+func (b *Buffer) Get(f *Frame, need, period int) {
+	f.N, f.Out = need, need
+	if need > 0 {
+		f.N, f.Out = b.pace(need, period)
 	}
-	f.N = b.pace()
-	was := b.play
+	b.clock += Pull
 	for i := range f.N {
-		at := b.play % ring
-		switch {
-		case b.kind[at] != Lost:
-			f.Code[i], f.Kind[i] = b.code[at], b.kind[at]
-			b.kind[at] = Lost
-			b.play++
-		case int32(b.quiet-b.play) > 0:
-			f.Kind[i] = Quiet
-			b.play++
-		case int32(b.end-b.play) > 0:
-			f.Kind[i] = Lost
-			b.stats.LostTicks++
-			b.play++
-		case !b.on:
-			f.Kind[i] = Quiet
-		default:
-			f.Kind[i] = Lost
-			b.held++
-			b.on = b.held < MaxDelay
-		}
+		f.Kind[i] = b.tick(&f.Code[i])
 	}
-	b.shift(Pull - int32(b.play-was))
-	if b.pulls++; b.pulls == bucketTime {
-		b.pulls = 0
-		copy(b.least[1:], b.least[:])
-		copy(b.most[1:], b.most[:])
-		b.least[0], b.most[0] = math.MaxInt32, math.MinInt32
-		b.filled = min(b.filled+1, buckets)
+}
+
+// tick takes the tick under the finger.
+func (b *Buffer) tick(code *byte) Kind {
+	at := b.play % ring
+	switch {
+	case !b.on:
+		return Quiet
+	case b.pause > 0:
+		b.pause--
+		return Lost
+	case b.kind[at] != Lost:
+		k := b.kind[at]
+		*code, b.kind[at] = b.code[at], Lost
+		b.play++
+		return k
+	case int32(b.end-b.play) > 0 || b.fixed > 0:
+		b.stats.LostTicks++
+		b.play++
+		return Lost
+	case b.held >= MaxDelay:
+		b.held++
+		return Quiet
+	default:
+		b.held++
+		b.stats.LostTicks++
+		return Lost
 	}
 }
 

@@ -21,6 +21,8 @@ type network struct {
 	ts      uint32 // of the first packet
 	seq     uint16
 	edit    func(i int, p *Packet) // a last change
+	period  int                    // of the voice; 0 has none
+	phase   float64                // ticks between the sender's clock and the puller's; 0 is any
 }
 
 // A result is what was heard.
@@ -76,14 +78,25 @@ func (n network) run(r *rand.Rand) (res result) {
 	last, sure := byte(0), false
 	var sum float64
 	phase := r.Float64() * 80
+	if n.phase != 0 {
+		phase = n.phase
+	}
+	left := 0 // ticks that are stretched already but not heard
 	for k := 1; float64(k)*pull < float64(n.seconds*8000); k++ {
 		now := phase + float64(k)*pull
 		for len(in) > 0 && in[0].at <= now {
 			b.Put(in[0].p)
 			in = in[1:]
 		}
-		play := b.play
-		b.Get(&f)
+		period := 0
+		if b.Moves() {
+			if period = n.period; k%300 < 50 {
+				period = -80 // a pause of half a second in three
+			}
+		}
+		play := b.play - uint32(left)
+		b.Get(&f, Pull-min(left, Pull), period)
+		left += f.Out - Pull
 		for i := range f.N {
 			switch f.Kind[i] {
 			case Lost:
@@ -123,33 +136,33 @@ func TestNetworks(t *testing.T) {
 		delay    float64 // mean, ms at most, packetisation of 20 ms included
 		maxDelay float64 // ms
 	}{
-		{"nothing happens", network{}, 0, 46, 60},
-		{"10 ms packets", network{ptime: 80}, 0, 36, 50},
-		{"60 ms packets", network{ptime: 480}, 0, 86, 100},
-		{"jitter 10 ms", network{delay: uniform(10)}, 0.05, 56, 75},
-		{"jitter 20 ms", network{delay: uniform(20)}, 0.05, 66, 90},
-		{"jitter 60 ms", network{delay: uniform(60)}, 0.3, 110, 140},
-		{"loss 1 %", network{lose: func(int) bool { return r.IntN(100) == 0 }}, 1.5, 50, 80},
-		{"loss 5 %", network{lose: func(int) bool { return r.IntN(20) == 0 }}, 6, 60, 90},
-		{"loss in bursts of 3", network{lose: func(i int) bool { return i%100 < 3 }}, 3.3, 75, 110},
-		{"jitter 40 ms, loss 3 %", network{delay: uniform(40), lose: func(int) bool { return r.IntN(33) == 0 }}, 4, 95, 130},
-		{"every packet twice", network{twice: func(int) bool { return true }}, 0, 46, 60},
-		{"neighbours swapped", network{delay: func(i int) float64 { return float64(i%2) * 200 }}, 0.5, 80, 100},
-		{"crystals 100 ppm apart", network{drift: 100, seconds: 600}, 0.01, 46, 60},
-		{"crystals -100 ppm apart", network{drift: -100, seconds: 600}, 0.01, 46, 60},
-		{"crystals 500 ppm apart, jitter 10 ms", network{drift: 500, seconds: 300, delay: uniform(10)}, 0.05, 60, 75},
+		{"nothing happens", network{}, 0, 31, 36},
+		{"10 ms packets", network{ptime: 80}, 0, 21, 30},
+		{"60 ms packets", network{ptime: 480}, 0, 71, 80},
+		{"jitter 10 ms", network{delay: uniform(10)}, 0.05, 41, 55},
+		{"jitter 20 ms", network{delay: uniform(20)}, 0.3, 51, 70},
+		{"jitter 60 ms", network{delay: uniform(60)}, 0.5, 91, 120},
+		{"loss 1 %", network{lose: func(int) bool { return r.IntN(100) == 0 }}, 1.5, 35, 60},
+		{"loss 5 %", network{lose: func(int) bool { return r.IntN(20) == 0 }}, 6, 40, 90},
+		{"loss in bursts of 3", network{lose: func(i int) bool { return i%100 < 3 }}, 3.3, 45, 110},
+		{"jitter 40 ms, loss 3 %", network{delay: uniform(40), lose: func(int) bool { return r.IntN(33) == 0 }}, 4, 72, 100},
+		{"every packet twice", network{twice: func(int) bool { return true }}, 0, 31, 36},
+		{"neighbours swapped", network{delay: func(i int) float64 { return float64(i%2) * 200 }}, 0.5, 60, 80},
+		{"crystals 100 ppm apart", network{drift: 100, seconds: 600}, 0.01, 31, 36},
+		{"crystals -100 ppm apart", network{drift: -100, seconds: 600}, 0.02, 31, 36},
+		{"crystals 500 ppm apart, jitter 10 ms", network{drift: 500, seconds: 300, delay: uniform(10)}, 0.05, 42, 55},
 		{"a spike of 150 ms each 20 s", network{delay: func(i int) float64 {
 			if d := 1200 - float64(i%1000)*160; d > 0 {
 				return d
 			}
 			return 0
-		}}, 0.9, 130, 200},
-		{"timestamps wrap", network{ts: math.MaxUint32 - 80000, seq: 65000}, 0, 46, 60},
+		}}, 0.9, 60, 200},
+		{"timestamps wrap", network{ts: math.MaxUint32 - 80000, seq: 65000}, 0, 31, 36},
 		{"sequence begins anew", network{edit: func(i int, p *Packet) {
 			if i > 700 {
 				p.Seq += 20000
 			}
-		}}, 0, 46, 60},
+		}}, 0, 31, 36},
 	} {
 		if row.n.seconds == 0 {
 			row.n.seconds = 120
@@ -170,6 +183,36 @@ func TestNetworks(t *testing.T) {
 		}
 		if got.stats.Resyncs > 1 {
 			t.Errorf("%s: began anew %d times", row.name, got.stats.Resyncs)
+		}
+	}
+}
+
+// From packet in to the same sample out, 20 ms of packet included: at most
+// 30, 44 and 90 ms at a jitter of 0, 20 and 60 ms, and 65 at 40. The sender's
+// frames and ours stand in any phase to each other, which is worth 10 ms, and
+// a frame can be fetched no earlier: 40 ms of jitter and packet are 40 to 50
+// here, the bar is for the lower half of the phases.
+func TestDelay(t *testing.T) {
+	const phases = 20
+	for _, row := range []struct{ jitter, delay, lost float64 }{{0, 30, 0}, {20, 45, 0.3}, {40, 65, 0.5}, {60, 90, 0.7}} {
+		r := rand.New(rand.NewPCG(1, uint64(row.jitter)))
+		var sum, lost, least, most float64
+		least = 1000
+		for i := range phases {
+			got := network{
+				seconds: 60, period: 60, phase: (float64(i) + 0.5) * 80 / phases,
+				delay: func(int) float64 { return r.Float64() * row.jitter * 8 },
+			}.run(r)
+			d := got.delay / 8
+			sum, least, most = sum+d, min(least, d), max(most, d)
+			lost += share(got.lost, got)
+		}
+		t.Logf("jitter %2.0f ms: delay %.1f ms (%.1f to %.1f), bar %.1f; %.2f %% concealed, bar %.1f", row.jitter, sum/phases, least, most, row.delay, lost/phases, row.lost)
+		if sum/phases > row.delay {
+			t.Errorf("jitter %.0f ms: mean delay %.1f ms, want at most %.1f", row.jitter, sum/phases, row.delay)
+		}
+		if lost/phases > row.lost {
+			t.Errorf("jitter %.0f ms: %.2f %% concealed, want at most %.1f", row.jitter, lost/phases, row.lost)
 		}
 	}
 }
@@ -209,7 +252,7 @@ func TestJumps(t *testing.T) {
 				p.Time, p.Seq = p.Time-1e6, p.Seq+30000
 			}
 		}, nil, 1, 1, 0},
-		{"silence of 1 s is not sent", nil, func(i int) bool { return i >= 100 && i < 150 }, 2, 0, 750},
+		{"silence of 1 s is not sent", nil, func(i int) bool { return i >= 100 && i < 150 }, 1, 0, 750},
 		{"a pause of 120 ms, as a digit makes", nil, func(i int) bool { return i >= 100 && i < 106 }, 1, 0, 0},
 	} {
 		got := network{edit: row.edit, lose: row.lose, seconds: 10}.run(rand.New(rand.NewPCG(1, 1)))
@@ -222,6 +265,97 @@ func TestJumps(t *testing.T) {
 		if got.quiet/8 < row.quiet {
 			t.Errorf("%s: %d ms quiet, want %d", row.name, got.quiet/8, row.quiet)
 		}
+	}
+}
+
+// A sender that says nothing in its pauses sends the next packet with the next
+// number and a later time: that is no loss, and the delay stays.
+func TestPauses(t *testing.T) {
+	var b Buffer
+	var f Frame
+	p := Packet{Kind: voice, Data: make([]byte, 160)}
+	var heard, lost, quiet, wait int
+	for k := range 6000 { // of 10 ms; 1 s of talk, 1 s of pause
+		if k%2 == 0 && k/100%2 == 0 {
+			p.Time = uint32(k * 80)
+			b.Put(p)
+			p.Seq++
+		}
+		b.Get(&f, Pull, 0)
+		for i := range f.N {
+			switch f.Kind[i] {
+			case voice:
+				heard++
+			case Lost:
+				lost++
+			case Quiet:
+				quiet++
+			}
+		}
+		if f.Kind[0] == voice && k > 600 {
+			wait = max(wait, k*80-int(b.play)+f.N)
+		}
+	}
+	t.Logf("heard %d ms, quiet %d, concealed %d; at most %d ticks behind; %+v", heard/8, quiet/8, lost/8, wait, b.Stats())
+	if heard < 29900*8 {
+		t.Errorf("heard %d ms of 30 s", heard/8)
+	}
+	// The end of a talk cannot be told from a late packet for 200 ms.
+	if lost > 30*MaxDelay {
+		t.Errorf("%d ms concealed in 30 pauses, want at most %d", lost/8, 30*MaxDelay/8)
+	}
+	if s := b.Stats(); s.Resyncs != 1 || s.Late != 0 || wait > 160 {
+		t.Errorf("%+v, %d ticks behind; want one beginning, none late, at most 160", s, wait)
+	}
+}
+
+// What a modem hears has the same delay throughout.
+func TestFixed(t *testing.T) {
+	var b Buffer
+	var f Frame
+	p := Packet{Kind: voice, Data: make([]byte, 160)}
+	r := rand.New(rand.NewPCG(4, 4))
+	due := map[int][]Packet{}
+	for k := range 12000 {
+		if k == 1000 {
+			b.Fix(800)
+		}
+		if k%2 == 0 {
+			for i := range p.Data {
+				p.Data[i] = byte(k*80 + i)
+			}
+			q := p
+			q.Data = append([]byte(nil), p.Data...)
+			if at := k + r.IntN(7); r.IntN(100) != 0 {
+				due[at] = append(due[at], q)
+			}
+			p.Seq, p.Time = p.Seq+1, p.Time+160
+		}
+		for _, q := range due[k] {
+			b.Put(q)
+		}
+		delete(due, k)
+		behind := k*80 - int(b.play)
+		b.Get(&f, Pull, 60)
+		if f.N != Pull || f.Out != Pull {
+			if k > 1000 {
+				t.Fatalf("a frame of %d ticks for %d", f.N, f.Out)
+			}
+			continue
+		}
+		if k > 1020 && behind != 800 {
+			t.Fatalf("frame %d: %d ticks behind, want 800", k, behind)
+		}
+		for i := range f.N {
+			if want := byte(int(b.play) - f.N + i); k > 1020 && f.Kind[i] == voice && f.Code[i] != want {
+				t.Fatalf("frame %d: tick %d is %d, want %d", k, i, f.Code[i], want)
+			}
+		}
+	}
+	s := b.Stats()
+	t.Logf("%+v", s)
+	if lost := float64(s.LostTicks) / (12000 * 80); s.Late > 100 || lost > 0.02 {
+		t.Errorf("%d late, %.2f %% lost", s.Late, 100*lost)
 	}
 }
 
@@ -245,8 +379,8 @@ func TestBound(t *testing.T) {
 		b.Put(Packet{Seq: seq, Time: ts, Kind: voice, Data: data[:n]})
 		seq, ts = seq+1, ts+uint32(n)
 		if r.IntN(3) == 0 {
-			b.Get(&f)
-			if f.N < Pull-4 || f.N > MaxFrame {
+			b.Get(&f, r.IntN(Pull+1), r.IntN(2*MaxPeriod)-20)
+			if f.N > MaxFrame {
 				t.Fatalf("a frame of %d ticks", f.N)
 			}
 		}
@@ -263,8 +397,8 @@ func TestNoAllocation(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() {
 		b.Put(p)
 		p.Seq, p.Time = p.Seq+1, p.Time+160
-		b.Get(&f)
-		b.Get(&f)
+		b.Get(&f, Pull, 0)
+		b.Get(&f, Pull, 0)
 	}); n != 0 {
 		t.Errorf("%v allocations per packet", n)
 	}
@@ -278,7 +412,7 @@ func BenchmarkPacket(b *testing.B) {
 	for b.Loop() {
 		buf.Put(p)
 		p.Seq, p.Time = p.Seq+1, p.Time+160
-		buf.Get(&f)
-		buf.Get(&f)
+		buf.Get(&f, Pull, 0)
+		buf.Get(&f, Pull, 0)
 	}
 }

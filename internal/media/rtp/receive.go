@@ -10,6 +10,7 @@ import (
 	"github.com/ata-agent/ata-agent/hal"
 	"github.com/ata-agent/ata-agent/internal/media/g711"
 	"github.com/ata-agent/ata-agent/internal/media/jitter"
+	"github.com/ata-agent/ata-agent/internal/media/noise"
 	"github.com/ata-agent/ata-agent/internal/media/plc"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 )
@@ -18,7 +19,7 @@ import (
 const (
 	kindMu = jitter.First + iota
 	kindA
-	kindNoise // the code is the level of comfort noise
+	kindNoise // comfort noise begins
 )
 
 // receive fills the buffer until the port is closed.
@@ -90,8 +91,9 @@ func (s *Stream) take(b []byte, from netip.AddrPort, now time.Time) {
 			p.Kind = kindA
 		}
 	case h.pt == typeNoise:
-		// Its first byte is the level, RFC 3389 section 3.1; the shape of
-		// the noise is not followed.
+		// A tick says that noise begins; what it is like, the ear is told
+		// beside.
+		s.shape.n = copy(s.shape.b[:], payload)
 		p.Kind, p.Data = kindNoise, payload[:min(1, len(payload))]
 	default:
 		s.count.Unwanted++
@@ -199,7 +201,11 @@ type ear struct {
 	frame   jitter.Frame
 	pcm     [jitter.MaxFrame]int16
 	conceal plc.Concealer
-	quiet   noise
+	sound   [hal.FrameSamples + jitter.MaxFrame]int16 // stretched, to be heard
+	n       int                                       // samples of it
+	quiet   noise.Generator
+	noisy   bool // the far end has said that it is silent
+	shape   shape
 	key     tone.Player // the key that is heard
 	pressed byte
 
@@ -218,13 +224,27 @@ func (s *Stream) Read(f *hal.Frame) {
 	}
 	e := &s.ear
 	s.in.Lock()
-	s.buffer.Get(&e.frame)
+	period := 0
+	if s.buffer.Moves() {
+		period = e.conceal.Period()
+	}
+	s.buffer.Get(&e.frame, max(0, hal.FrameSamples-e.n), period)
+	e.shape = s.shape
 	key := s.keys.next()
 	s.in.Unlock()
 
 	e.decode()
-	squeeze(f[:], e.pcm[:e.frame.N])
-	e.sound(key, f)
+	e.conceal.Fit(e.sound[e.n:e.n+e.frame.Out], e.pcm[:e.frame.N])
+	e.n += e.frame.Out
+	copy(f[:], e.sound[:])
+	e.n = copy(e.sound[:], e.sound[hal.FrameSamples:e.n])
+	e.ring(key, f)
+}
+
+// A shape is what comfort noise is like, RFC 3389 section 3.
+type shape struct {
+	b [1 + noise.Order]byte
+	n int
 }
 
 // decode turns the frame's ticks into as many samples.
@@ -244,21 +264,24 @@ func (e *ear) decode() {
 			}
 			law.Decode(out, e.frame.Code[i:j])
 			e.conceal.Good(out)
-			e.quiet.on = false
+			e.noisy = false
 		case kindNoise:
-			e.quiet.set(e.frame.Code[i])
-			e.quiet.read(out)
+			e.noisy = true
+			e.quiet.Set(e.shape.b[:e.shape.n])
+			e.quiet.Read(out)
+			e.conceal.Good(out)
 		case jitter.Lost:
-			if e.quiet.on {
-				e.quiet.read(out)
+			if e.noisy {
+				e.quiet.Read(out)
+				e.conceal.Good(out)
 				break
 			}
 			e.conceal.Lost(out)
 			e.concealed += uint64(len(out))
 		default:
 			clear(out)
-			if e.quiet.on {
-				e.quiet.read(out)
+			if e.noisy {
+				e.quiet.Read(out)
 			}
 			e.conceal.Good(out)
 		}
@@ -266,8 +289,8 @@ func (e *ear) decode() {
 	}
 }
 
-// sound plays the key that the far end presses, in place of its sound.
-func (e *ear) sound(key byte, f *hal.Frame) {
+// ring plays the key that the far end presses, in place of its sound.
+func (e *ear) ring(key byte, f *hal.Frame) {
 	if key != e.pressed {
 		e.pressed = key
 		if t, ok := tone.Digit(key); ok {
@@ -278,49 +301,5 @@ func (e *ear) sound(key byte, f *hal.Frame) {
 	}
 	if e.key.Playing() {
 		e.key.Read(f[:])
-	}
-}
-
-// squeeze fits the samples of in into out, a few more or a few less, by
-// straight lines between them. With as many it copies.
-func squeeze(out, in []int16) {
-	if len(in) == len(out) {
-		copy(out, in)
-		return
-	}
-	// Both ends stay where they are, so that frames join.
-	step := uint32((len(in)-1)<<16) / uint32(len(out)-1)
-	for i, at := 0, uint32(0); i < len(out); i, at = i+1, at+step {
-		k := at >> 16
-		x := int32(in[k])
-		if int(k)+1 < len(in) {
-			x += (int32(in[k+1]) - x) * int32(at&0xffff>>1) >> 15
-		}
-		out[i] = int16(x)
-	}
-}
-
-// A noise is what is heard while the far end sends none of its silence.
-type noise struct {
-	on    bool
-	level int32 // peak
-	state uint32
-}
-
-// loudest bounds the noise that a far end can make here, in -dBov.
-const loudest = 30
-
-// set takes a level in -dBov, RFC 3389 section 3.1.
-func (n *noise) set(level byte) {
-	n.on = true
-	// White noise that is even up to its peak has 4.8 dB less than its peak
-	// squared; a peak of 0 dBov is a sine of +3.1 dBm0.
-	n.level = tone.Amplitude(8-int(max(level&0x7f, loudest))) >> 8
-}
-
-func (n *noise) read(out []int16) {
-	for i := range out {
-		n.state = n.state*1664525 + 1013904223
-		out[i] = int16(int32(n.state) >> 16 * n.level >> 15)
 	}
 }

@@ -119,6 +119,7 @@ type Stream struct {
 
 	in     sync.Mutex // shared by the receivers and the cord, for a few instructions
 	buffer jitter.Buffer
+	shape  shape
 	source source
 	keys   keysHeard
 	recv   reception
