@@ -111,6 +111,7 @@ type Stats struct {
 	Cut        uint32 // ticks left out
 	Repeated   uint32 // ticks heard twice
 	Delay      uint32 // ticks in the buffer now
+	Next       uint32 // RTP timestamp of the tick to be heard next
 }
 
 // A Buffer holds the sound of one stream. The zero Buffer is empty and adapts.
@@ -412,6 +413,7 @@ func (b *Buffer) tick(code *byte) Kind {
 // Stats returns the counts so far.
 func (b *Buffer) Stats() Stats {
 	s := b.stats
+	s.Next = b.play
 	if b.on {
 		s.Delay = uint32(max(0, int32(b.end-b.play)))
 	}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/ata-agent/ata-agent/internal/media/dtmf"
+	"github.com/ata-agent/ata-agent/internal/media/tone"
+)
+
+var keyCommands = []command{
+	{
+		name: "dtmf-detect", args: "[-dialtone]",
+		short: "hears keys: start in ms, key, duration in ms",
+		long: `
+One line for each key that was pressed, when it ends. -dialtone listens as
+while a dial tone is played to the telephone: low frequencies, which a voice
+has and a key has not, then count for nothing.`,
+		run: detect,
+	},
+	{
+		name: "dtmf-gen", args: "[-on MS] [-off MS] [-level DBM0] KEYS",
+		short: "makes the sound of keys, 0-9 * # A-D, a comma is a second of silence",
+		long: `
+-on and -off are 100 each; -level is that of the lower tone, -9 dBm0; the
+higher one is 2 dB louder. Silence of -off comes first and between the keys.`,
+		run: generate,
+	},
+}
+
+func detect(args []string, s std) error {
+	f := set("dtmf-detect")
+	dialing := f.Bool("dialtone", false, "")
+	if words, err := options(f, args); err != nil || len(words) > 0 {
+		return orWrong(err, words)
+	}
+	// 6 ms are what the detector looks at: it cannot know more in between.
+	const look = 48
+	var d dtmf.Detector
+	d.DialTone(*dialing)
+	var key byte
+	at, start := 0, 0
+	// A look sees the 12 ms before under a window, hence what it knows is of
+	// 6 ms ago; and an end is certain when 21 ms of the tones are missing.
+	const early, late = 6 * 8, (21 + 6) * 8
+	tell := func(end int) {
+		fmt.Fprintf(s.out, "%d %c %d\n", start/8, key, max(0, end-start)/8)
+		key = 0
+	}
+	err := each(s.in, look, func(x []int16) error {
+		h := d.Hear(x)
+		at += len(x)
+		if h.Released && key != 0 {
+			tell(at - late)
+		}
+		if h.Pressed != 0 {
+			key, start = h.Pressed, at-early-int(h.For.Milliseconds()*8)
+			if h.Released && !h.Held {
+				tell(at - late)
+			}
+		}
+		return nil
+	})
+	if key != 0 {
+		tell(at)
+	}
+	return err
+}
+
+func generate(args []string, s std) error {
+	f := set("dtmf-gen")
+	on, off, level := f.Int("on", 100, ""), f.Int("off", 100, ""), f.Int("level", int(tone.DigitLevel), "")
+	words, err := options(f, args)
+	if err != nil {
+		return err
+	}
+	if len(words) == 0 || *on < 1 || *off < 0 {
+		return wrong("want keys, and times of 1 ms or more")
+	}
+	var p tone.Player
+	play := func(ms int) error {
+		x := make([]int16, ms*8)
+		p.Read(x)
+		return write(s.out, x)
+	}
+	for _, k := range []byte(strings.ToUpper(strings.Join(words, ""))) {
+		if err := play(*off); err != nil {
+			return err
+		}
+		if k == ',' {
+			if err := play(1000); err != nil {
+				return err
+			}
+			continue
+		}
+		t, ok := tone.Digit(k)
+		if !ok {
+			return wrong("%q is no key", k)
+		}
+		t.Steps = []tone.Step{t.Steps[0]}
+		t.Steps[0].Ms = uint32(*on)
+		t.Level = tone.DBm0(*level)
+		p.Play(t)
+		if err := play(*on); err != nil {
+			return err
+		}
+	}
+	return play(max(*off, 50))
+}
+
+// orWrong is err, or that there are words too many.
+func orWrong(err error, words []string) error {
+	if err != nil || len(words) == 0 {
+		return err
+	}
+	return wrong("%q is too much", strings.Join(words, " "))
+}
