@@ -24,8 +24,9 @@ const (
 	certain  = 1e-7             // how often a keep-alive may call a living address dead
 	likely   = 1e-4             // how often a request may: there are fewer of those
 	longest  = 10 * time.Second // for a proof: with a keep-alive of 15 s a death is known within 30 s
+	crowded  = 20 * time.Second // and in a fleet: shorter, and those who are well at the survivors leave them when they are full (docs/fleet.md)
 	hurried  = 4 * time.Second  // who asks seldom lets a proof take this long at least: a proxy may stand still for a while
-	lately   = 2 * time.Minute  // how long an answer to a probe makes an address known to be alive
+	lately   = 3 * time.Minute  // how long an answer to a probe makes an address known to be alive
 
 	quarantine    = 30 * time.Second // after a failure an address is the last to be tried for this long, doubling
 	maxQuarantine = 10 * time.Minute
@@ -105,8 +106,7 @@ func (h *Health) fail(now time.Time, f Failure) {
 	}
 }
 
-// heard notes an answer to a probe, for going back to it. A run of answers
-// that began late waits the longer.
+// heard notes an answer to a probe, for going back to it.
 func (h *Health) heard(now time.Time) {
 	if h.run == 0 {
 		h.ran = now

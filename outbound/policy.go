@@ -48,20 +48,22 @@ type Policy struct {
 	rules *Rules
 	ring  Ring
 
-	begun   bool         // an address has been given out: from now on the finger moves for a reason only
-	since   time.Time    // the current address has been good since then; zero: it is not
-	entered time.Time    // when the finger last moved
-	tours   int          // whole tours that failed since the last stable registration
-	vain    int          // signs of life since then that a registration did not confirm
-	ready   time.Time    // when a registration may be tried again
-	spread  bool         // and that only serves to spread a fleet
-	sign    bool         // a sign of life has set ready
-	refused int          // account failures in a row
-	pardon  time.Time    // when the last one counts no more
-	leaving SwitchRecord // from the first failure until an address is good; zero: all is well
-	back    Target       // a preferred address is being tried; zero: none
-	renewed bool         // DNS has answered since the finger last moved
-	ordered bool         // an operator has put the finger where it is
+	begun   bool          // an address has been given out: from now on the finger moves for a reason only
+	since   time.Time     // the current address has been good since then; zero: it is not
+	entered time.Time     // when the finger last moved
+	tours   int           // whole tours that failed since the last stable registration
+	fails   int           // moves since then, but for the first
+	vain    int           // signs of life since then that a registration did not confirm
+	ready   time.Time     // when a registration may be tried again
+	spread  bool          // and that only serves to spread a fleet
+	sign    bool          // a sign of life has set ready
+	refused int           // account failures in a row
+	pardon  time.Time     // when the last one counts no more
+	leaving SwitchRecord  // from the first failure until an address is good; zero: all is well
+	back    Target        // a preferred address is being tried; zero: none
+	renewed bool          // DNS has answered since the finger last moved
+	term    time.Duration // how long the line stays here before OnTimer takes it back
+	ordered bool          // an operator has put the finger where it is
 }
 
 // A SwitchRecord tells one move of a line from an address that worked to another.
@@ -110,7 +112,7 @@ func (p *Policy) Load(now time.Time, list []Target) bool {
 	}
 	for i := range p.ring.Len() {
 		if place := p.ring.Place(i); p.begun && old.find(&place.Target) < 0 {
-			place.Aside = now.Add(p.chance(backSpread * p.rules.Spread)) // a whole fleet hears of it at once
+			p.aside(place, now, 0) // a whole fleet hears of it at once
 		}
 	}
 	if p.ring.Current() != was {
@@ -206,14 +208,22 @@ func (p *Policy) turn(f Failure, now time.Time) Step {
 		}
 	}
 	past, over := p.ring.rotate(p.late(now))
+	wait, from := time.Duration(0), now
 	if first {
-		p.ready, p.spread = now.Add(p.chance(p.rules.Spread)), true
+		from = now.Add(p.chance(p.rules.Spread))
+		p.ready, p.spread = from, true
+	} else if f.Method != "INVITE" { // a person who dials again and again must not slow down the registration
+		wait = p.jitter(min(p.rules.Spread, tourBase), p.longest(), p.fails)
+		p.fails++
+	}
+	if over && f.Method != "INVITE" {
+		wait = p.jitter(tourBase, p.rules.Cap, p.tours)
+		p.tours++
+	}
+	if wait > 0 {
+		p.ready, p.spread = from.Add(wait), false
 	}
 	if over {
-		if f.Method != "INVITE" { // a person who dials again and again must not slow down the registration
-			p.wait(now, p.jitter(tourBase, p.rules.Cap, p.tours))
-			p.tours++
-		}
 		p.leastHeld(now)
 		if held := p.ring.Place(p.ring.Finger()).Held; held.After(p.ready) {
 			p.ready, p.spread = held, false
@@ -224,12 +234,13 @@ func (p *Policy) turn(f Failure, now time.Time) Step {
 	return Step{To: p.ring.Current(), Wait: p.Wait(now), Ask: past || over, Moved: true}
 }
 
-// wait makes a registration wait at least so long, on top of what spreads it.
-func (p *Policy) wait(now time.Time, d time.Duration) {
-	if p.ready.Before(now) {
-		p.ready = now
+// longest is how long a wait inside a tour may become. A device on its own
+// should be round before the cap has passed.
+func (p *Policy) longest() time.Duration {
+	if p.fleet() {
+		return p.rules.Cap / 2
 	}
-	p.ready, p.spread = p.ready.Add(d), false
+	return p.rules.Cap / time.Duration(p.ring.Len())
 }
 
 // hurry ends a wait that only serves to spread a fleet when somebody waits.
@@ -254,21 +265,23 @@ func (p *Policy) leave(cause string, f Failure, now time.Time) {
 	here := p.ring.Place(p.ring.Finger())
 	stayed := now.Sub(p.since)
 	if stayed >= stable {
-		p.tours, p.vain = 0, 0
+		p.tours, p.fails, p.vain = 0, 0, 0
 	}
 	if stayed >= steady {
 		here.Flaps = 0
 	} else {
 		here.Flaps = min(here.Flaps+1, maxFlaps)
 	}
-	p.setAside(here, now)
+	p.aside(here, now, minDwell<<here.Flaps)
 	p.leaving = SwitchRecord{From: here.Target, Cause: cause, Detail: f.detail(), At: now}
 }
 
-// setAside keeps the line from going back to a place too soon, the longer the
-// more often it did not hold, and each device of a fleet until its own moment.
-func (p *Policy) setAside(place *Place, now time.Time) {
-	place.Aside = now.Add(minDwell<<place.Flaps + p.chance(backSpread*p.rules.Spread))
+// aside keeps the line from going back to a place for some time, and each
+// device of a fleet until its own moment after that.
+func (p *Policy) aside(place *Place, now time.Time, d time.Duration) {
+	if until := now.Add(d + p.chance(backSpread*p.rules.Spread)); until.After(place.Aside) {
+		place.Aside = until
+	}
 }
 
 // late has one bit for each place in quarantine.
@@ -367,6 +380,7 @@ func (p *Policy) Good(now time.Time, t Target, rtt time.Duration) (done SwitchRe
 	p.ring.Point(at)
 	p.ring.Restart()
 	p.since, p.ready, p.spread = now, time.Time{}, false
+	p.term = p.rules.FailbackAfter + p.chance(backSpread*p.rules.Spread)
 	done, p.leaving = p.leaving, SwitchRecord{}
 	if done.From.IsZero() || done.From.same(&t) {
 		return done, false
@@ -400,12 +414,12 @@ func (p *Policy) Alive(now time.Time, t Target, rtt time.Duration) bool {
 		place.measure(rtt)
 		return false
 	}
-	place.answer(now, rtt)
 	if !p.since.IsZero() {
-		place.heard(now)
+		p.Heard(now, t, rtt)
 		return false
 	}
-	if p.spread || p.sign {
+	place.answer(now, rtt)
+	if p.sign || p.Wait(now) > 0 && p.spread || p.queueing(now) {
 		return false
 	}
 	p.begun, p.sign = true, true
@@ -424,6 +438,16 @@ func (p *Policy) Alive(now time.Time, t Target, rtt time.Duration) bool {
 	return true
 }
 
+// queueing reports whether a line of a fleet is in the queue of an address just
+// now: there are others that would answer a probe, but their queues are no shorter.
+func (p *Policy) queueing(now time.Time) bool {
+	began := p.entered
+	if p.ready.After(began) {
+		began = p.ready
+	}
+	return p.fleet() && !began.After(now) && now.Sub(began) < p.crowd()
+}
+
 // Heard is told that t answered a probe while the line is well elsewhere.
 func (p *Policy) Heard(now time.Time, t Target, rtt time.Duration) {
 	at := p.ring.find(&t)
@@ -433,6 +457,9 @@ func (p *Policy) Heard(now time.Time, t Target, rtt time.Duration) {
 	place := p.ring.Place(at)
 	if place.Held.After(now) {
 		return
+	}
+	if place.run == 0 {
+		p.aside(place, now, 0) // a whole fleet hears it within a minute
 	}
 	place.answer(now, rtt)
 	place.heard(now)
@@ -492,7 +519,7 @@ func (p *Policy) Back(now time.Time, idle, refreshing bool) (Target, bool) {
 	case OnTTL:
 		due = p.renewed
 	case OnTimer:
-		due = stayed >= p.rules.FailbackAfter
+		due = stayed >= p.term
 	case ImmediateIdle:
 		due = true
 	}
@@ -509,7 +536,7 @@ func (p *Policy) Back(now time.Time, idle, refreshing bool) (Target, bool) {
 func (p *Policy) turnedAway(place *Place, now time.Time) {
 	p.back = Target{}
 	place.Flaps = min(place.Flaps+1, maxFlaps)
-	p.setAside(place, now)
+	p.aside(place, now, minDwell<<place.Flaps)
 }
 
 // Failover is an operator's order to leave the current address: for the one
@@ -578,24 +605,31 @@ func (p *Policy) Pace(now time.Time, t Target, method string) Pace {
 	}
 	h := &p.ring.Place(at).Health
 	home := at == p.ring.Finger() && !p.since.IsZero()
-	pace := Pace{h.t1(), t2, max(8*h.t1(), 8*t1)}
-	// What a fleet may do to the proxy that it comes to: the longer the spread,
-	// the more they are.
-	crowd := min(max(p.rules.Spread, 8*t1), timerF)
 	switch {
-	case method == "REGISTER" && home:
-		pace.Quiet = max(pace.Quiet, 16*t1, crowd)
-	case method == "REGISTER":
-		if !h.Bad && !h.Good.IsZero() && now.Sub(h.Good) < lately {
-			crowd = timerF // it lives: silence is work
-		}
-		pace = Pace{min(max(crowd/8, t1), longT1), 2 * t2, crowd}
 	case method == "INVITE" && home:
 		// Three transmissions, and for the third as long again: 0, T1, 3·T1.
-		pace.Quiet = 4 * pace.T1
+		return Pace{h.t1(), t2, 4 * h.t1()}
+	case method != "REGISTER":
+		return Pace{h.t1(), t2, max(8*h.t1(), 8*t1)}
 	}
-	return pace
+	quiet := p.crowd()
+	switch {
+	case home:
+		quiet = max(quiet, 16*t1) // the registration holds meanwhile
+	case !h.Bad && !h.Good.IsZero() && now.Sub(h.Good) < lately:
+		quiet = timerF // it lives: silence is work
+	}
+	return Pace{max(quiet/6, t1), 2 * t2, quiet}
 }
+
+// crowd is the patience of a registration with an address that the line comes
+// to. The longer the spread, the more lines come: one that repeats before its
+// place in the queue is due doubles the work, one that leaves has wasted it.
+func (p *Policy) crowd() time.Duration { return min(max(p.rules.Spread, 8*t1), timerF) }
+
+// fleet reports whether so many share the proxies that a registration may well
+// have to wait its turn.
+func (p *Policy) fleet() bool { return p.rules.Spread > 8*t1 }
 
 // Proof says how an address that has missed a keep-alive may prove that it
 // lives; see [Route.Proof].
@@ -605,6 +639,11 @@ func (p *Policy) Proof(t Target, every time.Duration) (again, limit time.Duratio
 		h = &p.ring.Place(at).Health
 	}
 	again = min(h.t1(), 2*t1)
+	if p.fleet() {
+		// It may be slow because others come to it, and drop what it cannot
+		// take. No more questions than it can bear, and time for all of them.
+		return 2 * t1, crowded
+	}
 	limit = time.Duration(h.enough(certain)) * again
 	return again, min(max(limit, min(every/4, hurried)), longest)
 }

@@ -621,3 +621,82 @@ func BenchmarkNext(b *testing.B) {
 		at, _ = r.Next(at, silence)
 	}
 }
+
+// "One record per switch, in a ring of the last 64."
+func TestHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, at := start(t, RouteConfig{Proxies: proxies(t, "p.example.net"), Resolver: newNet(trio()).resolver()})
+		r.Good(at, 0)
+		for i := range 70 {
+			time.Sleep(time.Hour)
+			next, _ := r.Next(at, Failure{Method: "OPTIONS", Tries: 20 + i})
+			if h := r.History(); h[0].To != next || h[0].Took != 0 {
+				t.Fatalf("on its way: %+v", h[0])
+			}
+			time.Sleep(time.Second)
+			if i == 69 {
+				r.Noticed("a call connected 1.2s late")
+			}
+			r.Good(next, 0)
+			at = next
+		}
+		h := r.History()
+		if len(h) != 64 || h[0].Detail != "OPTIONS, sent 89 times: no answer" || h[63].Detail != "OPTIONS, sent 26 times: no answer" || h[0].Took != time.Second || h[0].To != at {
+			t.Errorf("%d records, newest %+v, oldest %+v", len(h), h[0], h[len(h)-1])
+		}
+		if h[0].Noticed != "a call connected 1.2s late" || r.Status().LastSwitch != h[0] {
+			t.Errorf("noticed %q, status %+v", h[0].Noticed, r.Status().LastSwitch)
+		}
+	})
+}
+
+// Whoever lifts the receiver ends the wait that spreads a fleet, and wakes
+// whoever waits.
+func TestUrge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, at := start(t, RouteConfig{Proxies: proxies(t, "p.example.net"), Resolver: newNet(trio()).resolver(), Spread: time.Minute, BootSpread: 2 * time.Minute})
+		if r.Wait() != time.Minute {
+			t.Errorf("after a power cut: wait %v", r.Wait())
+		}
+		r.Good(at, 0)
+		if _, wait := r.Next(at, Failure{Method: "OPTIONS"}); wait != 30*time.Second {
+			t.Errorf("wait %v", wait)
+		}
+		moved := r.Moved()
+		r.Urge()
+		select {
+		case <-moved:
+		default:
+			t.Error("nobody is woken")
+		}
+		if r.Wait() != 0 {
+			t.Errorf("still a wait of %v", r.Wait())
+		}
+	})
+}
+
+// What status shows of an address is what the policy goes by.
+func TestStatusHealth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, at := start(t, RouteConfig{Proxies: proxies(t, "p.example.net"), Resolver: newNet(trio()).resolver()})
+		r.Good(at, 20*time.Millisecond)
+		r.Unheard(r.Standby()[0], silence)
+		r.Missed(at)
+		r.Heard(at, 28*time.Millisecond)
+		now := time.Now()
+		ring := r.Status().Ring
+		if p := ring[0]; p.RTT != 21*time.Millisecond || p.Loss < 0.2 || p.Loss > 0.3 || !p.LastGood.Equal(now) || p.Failures != 0 {
+			t.Errorf("%+v", p)
+		}
+		if p := ring[1]; p.State != "failed" || p.Failures != 1 || !p.Quarantine.Equal(now.Add(quarantine)) || p.LastFailure != "no answer" {
+			t.Errorf("%+v", p)
+		}
+		if to, err := r.Failover(netip.AddrPort{}); err != nil || to.Dest != three || current(t, r) != to {
+			t.Errorf("an order goes to %v, %v: the one between is dead", to, err)
+		}
+		r.Good(current(t, r), 0)
+		if to, err := r.Failback(); err != nil || to != at {
+			t.Errorf("back to %v, %v", to, err)
+		}
+	})
+}

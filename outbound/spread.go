@@ -11,30 +11,54 @@ import (
 // very small chance of being selected."
 const zeroWeight = 0.01
 
-// spread puts the addresses that DNS does not tell apart into the order that
-// is this device's own. It is rendezvous hashing: each address draws a number
-// that depends on the device and itself alone, the smallest is first. So a
-// device finds the same order again after any restart; when an address dies its
-// devices go to all others alike, in proportion to their weights; and an address
-// that is added or taken away moves no line but its own.
-//
-// Priorities stay strict, and IPv4 stays before IPv6.
-func (a *Answer) spread(device string) {
+// Spread puts addresses that are equally preferred into the order that is this
+// device's own. It is rendezvous hashing: each address draws a number that
+// depends on the device and itself alone, the smallest is first. So a device
+// finds the same order again after any restart; when an address dies its devices
+// go to all others alike, in proportion to their weights; and an address that is
+// added or taken away moves no line but its own. Without weights all weigh the same.
+func Spread(device string, equals []Target, weights []float64) {
 	type entry struct {
 		Target
-		rank  uint16
-		share float64
-		draw  float64
+		weight, draw float64
 	}
-	list := make([]entry, len(a.Targets))
-	for i, t := range a.Targets {
-		list[i] = entry{t, a.rank[i], a.share[i], drawn(device, t.Dest) / a.share[i]}
+	list := make([]entry, len(equals))
+	for i, t := range equals {
+		e := entry{t, 1, drawn(device, t.Dest)}
+		if weights != nil {
+			e.weight = weights[i]
+		}
+		e.draw /= e.weight
+		list[i] = e
 	}
-	slices.SortStableFunc(list, func(x, y entry) int {
-		return cmp.Or(cmp.Compare(x.rank, y.rank), family(x.Target)-family(y.Target), cmp.Compare(x.draw, y.draw))
-	})
+	slices.SortStableFunc(list, func(x, y entry) int { return cmp.Compare(x.draw, y.draw) })
 	for i, e := range list {
-		a.Targets[i], a.rank[i], a.share[i] = e.Target, e.rank, e.share
+		equals[i] = e.Target
+		if weights != nil {
+			weights[i] = e.weight
+		}
+	}
+}
+
+// spread does that to an answer. Priorities stay strict, and IPv4 stays before
+// IPv6 within each.
+func (a *Answer) spread(device string) {
+	order := make([]int, len(a.Targets))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int {
+		return cmp.Or(cmp.Compare(a.rank[i], a.rank[j]), family(a.Targets[i])-family(a.Targets[j]))
+	})
+	sorted := Answer{TTL: a.TTL, Partial: a.Partial}
+	for _, i := range order {
+		sorted.Targets, sorted.rank, sorted.share = append(sorted.Targets, a.Targets[i]), append(sorted.rank, a.rank[i]), append(sorted.share, a.share[i])
+	}
+	*a = sorted
+	for from, to := 0, 0; from < len(a.Targets); from = to {
+		for to = from; to < len(a.Targets) && a.rank[to] == a.rank[from] && family(a.Targets[to]) == family(a.Targets[from]); to++ {
+		}
+		Spread(device, a.Targets[from:to], a.share[from:to])
 	}
 }
 
