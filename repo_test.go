@@ -30,7 +30,7 @@ const module = "github.com/ata-agent/ata-agent/"
 var floors = map[string]int{
 	"cmd/ata-agent": 7, "cmd/ata-lab": 7, "cmd/dsptool": 7,
 
-	"internal/lab": 6, "internal/lab/bench": 6, "internal/lab/peers": 6,
+	"internal/lab": 6, "internal/lab/bench": 6, "internal/lab/peers": 6, "internal/lab/fleet": 6, "internal/lab/fleet/table": 7,
 
 	"internal/agent": 5, "internal/control": 5,
 
