@@ -25,10 +25,10 @@ const Order = 10
 // A Generator makes noise. The zero Generator is silent. It belongs to one
 // goroutine.
 type Generator struct {
-	k    [Order]int32 // reflection coefficients, Q15
-	b    [Order]int64 // the lattice's memory, samples Q8
-	peak int64        // of the white noise, samples Q8
-	most int64        // that is heard, samples: four times the level
+	k    [Order]int32 // reflection coefficients, Q12
+	b    [Order]int32 // the lattice's memory, samples Q4
+	peak int32        // of the white noise, samples Q4
+	most int32        // that is heard, samples: four times the level
 	seed uint32
 }
 
@@ -36,7 +36,7 @@ type Generator struct {
 // level is silence. What the level makes louder than 30 dB below overload is
 // made as loud as that: no room is.
 func (g *Generator) Set(payload []byte) {
-	g.peak, g.most, g.k = 0, 0, [Order]int32{}
+	*g = Generator{seed: g.seed}
 	if len(payload) == 0 {
 		return
 	}
@@ -44,14 +44,14 @@ func (g *Generator) Set(payload []byte) {
 	// The filter makes white noise louder by 1/(1-k²) for each k.
 	left := int64(1) << 30
 	for i, n := range coded {
-		k := (int32(min(max(n, 1), 253)) - 127) << 15 / 127
-		g.k[i] = k
-		left = left * (1<<30 - int64(k)*int64(k)) >> 30
+		k := int64(int32(min(max(n, 1), 253))-127) << 15 / 127
+		g.k[i] = int32(k >> 3)
+		left = left * (1<<30 - k*k) >> 30
 	}
 	// Noise that is even up to its peak has the power peak²/3.
 	rms := int64(amplitude(int(max(payload[0]&0x7f, 30))))
-	g.peak = rms * root(uint64(3*left)) >> 15
-	g.most = rms >> 6
+	g.peak = int32(rms * root(uint64(3*left)) >> (15 + 4))
+	g.most = int32(rms >> 6)
 }
 
 // Silent reports whether there is nothing to hear.
@@ -61,19 +61,20 @@ func (g *Generator) Silent() bool { return g.peak == 0 }
 func (g *Generator) Read(out []int16) {
 	for i := range out {
 		g.seed = g.seed*1664525 + 1013904223
-		f := int64(int32(g.seed)) >> 16 * g.peak >> 15
+		f := int32(g.seed) >> 16 * g.peak >> 15
 		// The lattice from its end to its beginning: f loses what b foresaw,
 		// b moves on.
 		for m := Order - 1; m >= 0; m-- {
-			k := int64(g.k[m])
-			f -= k * g.b[m] >> 15
+			k := g.k[m]
+			f -= k * g.b[m] >> 12
 			if m < Order-1 {
-				g.b[m+1] = g.b[m] + k*f>>15
+				g.b[m+1] = g.b[m] + k*f>>12
 			}
 		}
+		// Coefficients that nobody measured may ring.
+		f = min(max(f, -g.most<<4), g.most<<4)
 		g.b[0] = f
-		// Coefficients that nobody measured, or have just changed, may ring.
-		out[i] = int16(min(max((f+128)>>8, -g.most), g.most))
+		out[i] = int16((f + 8) >> 4)
 	}
 }
 
@@ -98,10 +99,10 @@ func (a *Analyser) Hear(s []int16) {
 	a.count -= a.count >> leak
 	a.count += int64(len(s))
 	for _, x := range s {
-		v := int64(x)
-		a.r[0] += v * v
+		v := int32(x)
+		a.r[0] += int64(v * v)
 		for j, p := range a.past {
-			a.r[j+1] += v * int64(p)
+			a.r[j+1] += int64(v * p)
 		}
 		copy(a.past[1:], a.past[:])
 		a.past[0] = int32(x)

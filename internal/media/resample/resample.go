@@ -31,10 +31,10 @@ const (
 // A Converter is one sound on its way from a rate to another. The zero
 // Converter changes nothing. It belongs to one goroutine.
 type Converter struct {
-	ratio int // of the rates; 0 and 1 copy
-	up    bool
-	taps  *[top * taps]int32
-	past  [taps*top + block*top]int16 // taps of the past, then a block
+	ratio  int // of the rates; 0 and 1 copy
+	up     bool
+	filter *filter
+	past   [taps*top + block*top]int16 // taps of the past, then a block
 }
 
 // Set makes c convert between two rates, each 8000, 16000 or 48000, and forget
@@ -48,11 +48,11 @@ func (c *Converter) Set(from, to int) error {
 	*c = Converter{ratio: max(from, to) / min(from, to), up: to > from}
 	switch c.ratio {
 	case 2:
-		c.taps = &taps2
+		c.filter = &filters.two[way(c.up)]
 	case 3:
-		c.taps = &taps3
+		c.filter = &filters.three[way(c.up)]
 	case 6:
-		c.taps = &taps6
+		c.filter = &filters.six[way(c.up)]
 	}
 	return nil
 }
@@ -98,12 +98,12 @@ func (c *Converter) Convert(dst, src []int16) int {
 // rise makes ratio samples for each of n.
 func (c *Converter) rise(dst []int16, n int) {
 	for i := range n {
-		x := c.past[i+1 : i+1+taps]
+		x := (*[taps]int16)(c.past[i+1:])
 		for p := range c.ratio {
-			h := c.taps[p*taps : p*taps+taps]
+			h := (*[taps]int32)(c.filter[p*taps:])
 			sum := int32(half)
-			for k, v := range x {
-				sum += int32(v) * h[k]
+			for k := 0; k < taps; k += 4 {
+				sum += int32(x[k])*h[k] + int32(x[k+1])*h[k+1] + int32(x[k+2])*h[k+2] + int32(x[k+3])*h[k+3]
 			}
 			dst[i*c.ratio+p] = clip(sum >> 15)
 		}
@@ -113,38 +113,38 @@ func (c *Converter) rise(dst []int16, n int) {
 // fall makes a sample of each ratio of n.
 func (c *Converter) fall(dst []int16, n int) {
 	for i := 0; i+c.ratio <= n; i += c.ratio {
-		sum := int32(0)
+		sum := int32(half)
 		for p := range c.ratio {
-			// Phase p meets every ratio-th sample from there on; its taps are
-			// those of a filter louder by the ratio.
-			h := c.taps[p*taps : p*taps+taps]
-			at := i + c.ratio - p
-			var part int32
-			for _, t := range h {
-				part += int32(c.past[at]) * t
-				at += c.ratio
+			x := (*[taps]int16)(c.past[i+1+p*taps:])
+			h := (*[taps]int32)(c.filter[p*taps:])
+			for k := 0; k < taps; k += 4 {
+				sum += int32(x[k])*h[k] + int32(x[k+1])*h[k+1] + int32(x[k+2])*h[k+2] + int32(x[k+3])*h[k+3]
 			}
-			sum += (part + int32(c.ratio)<<6) / (int32(c.ratio) << 7)
 		}
-		dst[i/c.ratio] = clip((sum + 1<<7) >> 8)
+		dst[i/c.ratio] = clip(sum >> 15)
 	}
 }
 
 func clip(x int32) int16 { return int16(min(max(x, -32768), 32767)) }
 
-// The filters, phase by phase, Q15; each phase adds up to one, so that what is
-// steady stays so.
-var (
-	taps2 = design(2)
-	taps3 = design(3)
-	taps6 = design(6)
-)
+// A filter has its taps in the order in which sound meets them, the oldest
+// first, Q15: upwards phase after phase, each adding up to one; downwards as
+// one row that adds up to one. So what is steady stays as it was.
+type filter [top * taps]int32
 
-func design(ratio int) (h [top * taps]int32) {
+var filters = struct{ two, three, six [2]filter }{design(2), design(3), design(6)}
+
+func way(up bool) int {
+	if up {
+		return 1
+	}
+	return 0
+}
+
+func design(ratio int) (h [2]filter) {
 	const beta = 6.2 // of Kaiser's window: 64 dB
 	n := ratio * taps
-	// The middle of the prototype lies on a sample, so that one phase is
-	// nearly the samples themselves.
+	// The middle of the prototype lies on a sample.
 	proto := make([]float64, n)
 	for i := range proto {
 		x := float64(i - n/2)
@@ -155,21 +155,36 @@ func design(ratio int) (h [top * taps]int32) {
 		r := x / float64(n/2)
 		proto[i] = s * bessel(beta*math.Sqrt(max(0, 1-r*r))) / bessel(beta)
 	}
+	row := make([]float64, n)
+	for i := range row {
+		row[i] = proto[n-1-i]
+	}
+	round(h[way(false)][:n], row)
 	for p := range ratio {
-		var sum float64
-		for k := range taps {
-			sum += proto[p+k*ratio]
+		phase := make([]float64, taps)
+		for k := range phase {
+			phase[taps-1-k] = proto[p+k*ratio]
 		}
-		// x runs from the oldest sample to the newest, the filter backwards.
-		left := int32(1 << 15)
-		for k := range taps {
-			v := int32(math.Round(proto[p+k*ratio] / sum * (1 << 15)))
-			h[p*taps+taps-1-k] = v
-			left -= v
-		}
-		h[p*taps+taps/2-1] += left
+		round(h[way(true)][p*taps:(p+1)*taps], phase)
 	}
 	return h
+}
+
+// round makes integers of taps, that add up to 2^15.
+func round(h []int32, taps []float64) {
+	var sum float64
+	for _, v := range taps {
+		sum += v
+	}
+	left, most := int32(1<<15), 0
+	for i, v := range taps {
+		h[i] = int32(math.Round(v / sum * (1 << 15)))
+		left -= h[i]
+		if taps[i] > taps[most] {
+			most = i
+		}
+	}
+	h[most] += left
 }
 
 // bessel is the modified Bessel function of order 0.
