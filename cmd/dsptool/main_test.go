@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -197,6 +199,37 @@ func TestOthers(t *testing.T) {
 	}
 }
 
+func TestEcho(t *testing.T) {
+	far := vowel(8000 * 6)
+	r := rand.New(rand.NewPCG(1, 1))
+	for i := range far {
+		far[i] += int16(r.IntN(400) - 200)
+	}
+	near := make([]int16, len(far))
+	for i := 20; i < len(far); i++ {
+		near[i] = far[i-8]/4 + far[i-20]/8
+	}
+	dir := t.TempDir()
+	rin, sin := filepath.Join(dir, "rin.s16"), filepath.Join(dir, "sin.s16")
+	if os.WriteFile(rin, bytesOf(far), 0o644) != nil || os.WriteFile(sin, bytesOf(near), 0o644) != nil {
+		t.Fatal("cannot write")
+	}
+	out, errs := box(t, nil, "lec", "128", "0", rin, sin)
+	got := samplesOf(out)
+	if len(got) != len(near) {
+		t.Fatalf("%d samples of %d", len(got), len(near))
+	}
+	var before, after float64
+	for i := 4 * 8000; i < len(got); i++ {
+		before, after = before+float64(near[i])*float64(near[i]), after+float64(got[i])*float64(got[i])
+	}
+	erle := 10 * math.Log10(before/max(after, 1))
+	t.Logf("%.1f dB were taken away after 4 s; it says %s", erle, strings.TrimSpace(errs))
+	if erle < 30 {
+		t.Errorf("%.1f dB were taken away, want 30", erle)
+	}
+}
+
 // A wrong command says what would be right.
 func TestMistakes(t *testing.T) {
 	for _, row := range [][2]string{
@@ -208,6 +241,7 @@ func TestMistakes(t *testing.T) {
 		{"tone xx dial 100", "want one of at"},
 		{"tone us ding 100", "want one of dial"},
 		{"jb", "want one trace"},
+		{"lec 128 maybe a b", "want 1 or 0"},
 		{"dtmf-gen x", `'X' is no key`},
 		{"dtmf-detect 5", `"5" is too much`},
 	} {
