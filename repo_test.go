@@ -37,10 +37,10 @@ var floors = map[string]int{
 	"sip": 4, "board": 4, "internal/phone": 4, "internal/media": 4,
 
 	"sip/txn": 3, "hal/sim": 3, "hal/led": 3, "hal/gpio": 3,
-	"internal/media/rtp": 3, "internal/country": 3,
+	"internal/media/rtp": 3, "internal/country": 3, "internal/media/callerid": 3,
 
 	"sip/transport": 2, "sip/dialog": 2, "hal/hook": 2, "hal/blink": 2, "hal/haltest": 2, "internal/config": 2,
-	"internal/media/plc": 2, "internal/media/jitter": 2, "internal/media/g726": 2, "internal/media/noise": 2, "internal/media/dtmf": 2, "internal/media/echo": 2,
+	"internal/media/plc": 2, "internal/media/jitter": 2, "internal/media/g726": 2, "internal/media/noise": 2, "internal/media/dtmf": 2, "internal/media/fsk": 2, "internal/media/echo": 2,
 
 	"hal": 1, "outbound": 1, "sip/sdp": 1, "sip/digest": 1,
 	"internal/media/tone": 1, "internal/media/g711": 1, "internal/media/g722": 1, "internal/media/resample": 1, "internal/media/level": 1, "internal/status": 1, "internal/trace": 1,

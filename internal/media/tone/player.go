@@ -130,7 +130,7 @@ func (p *Player) begin() {
 	if s.AM == 0 {
 		p.amInc, p.am = 0, 0
 	} else {
-		p.amInc = turn(s.AM)
+		p.amInc = Turn(s.AM)
 	}
 	level := p.tone.level()
 	ended := false
@@ -144,7 +144,7 @@ func (p *Player) begin() {
 		if o.gain == 0 {
 			o.phase = 0
 		}
-		o.inc = turn(s.Hz[i])
+		o.inc = Turn(s.Hz[i])
 		o.fade(Amplitude(int(level) + int(s.Gain[i])))
 	}
 }
@@ -158,7 +158,7 @@ func (p *Player) make(out []int16) {
 	if p.amInc != 0 {
 		for i := range out {
 			p.am += p.amInc
-			m := 32768 + amDepth*sine(p.am)>>15
+			m := 32768 + amDepth*Sine(p.am)>>15
 			sum[i] = int32(int64(sum[i]) * int64(m) >> 15)
 		}
 	}
@@ -186,13 +186,14 @@ func (o *oscillator) add(sum []int32) {
 				o.gain = o.want
 			}
 		}
-		sum[i] += int32((int64(o.gain)*int64(sine(o.phase)) + 1<<22) >> 23)
+		sum[i] += int32((int64(o.gain)*int64(Sine(o.phase)) + 1<<22) >> 23)
 		o.phase += o.inc
 	}
 }
 
-// turn is the phase step of a frequency: within 10^-6 Hz of it.
-func turn(hz uint16) uint32 { return uint32((uint64(hz)<<32 + sampleRate/2) / sampleRate) }
+// Turn is the phase step of a frequency: within 10^-6 Hz of it; 2^32 is a full
+// turn.
+func Turn(hz uint16) uint32 { return uint32((uint64(hz)<<32 + sampleRate/2) / sampleRate) }
 
 // Amplitude is the peak of a sine at a level, in samples Q8.
 func Amplitude(dBm0 int) int32 {
@@ -211,9 +212,9 @@ const (
 	oneDB   = 58409 // 10^(-1/20) in Q16
 )
 
-// sine is the sine of a phase, Q15, by a table of a quarter turn and a
+// Sine is the sine of a phase, Q15, by a table of a quarter turn and a
 // straight line between its points; it is within 2 of the truth.
-func sine(phase uint32) int32 {
+func Sine(phase uint32) int32 {
 	quarter := phase & (1<<30 - 1)
 	if phase&(1<<30) != 0 {
 		quarter = 1<<30 - quarter
