@@ -31,7 +31,7 @@ type std struct {
 	errs io.Writer
 }
 
-var commands = slices.Concat(keyCommands, echoCommands, codecCommands, lossCommands, toneCommands, benchCommands)
+var commands = slices.Concat(keyCommands, echoCommands, callerCommands, codecCommands, lossCommands, toneCommands, benchCommands)
 
 const head = `dsptool is every part of ata-agent's voice path as a black box.
 Sound is 16 bit, little-endian, one channel, 8000 samples a second unless said otherwise,

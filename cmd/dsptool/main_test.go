@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/ata-agent/ata-agent/internal/media/callerid"
 )
 
 // box runs a command as a shell would.
@@ -230,6 +232,28 @@ func TestEcho(t *testing.T) {
 	}
 }
 
+func TestCallers(t *testing.T) {
+	for _, name := range callerid.Names() {
+		standard, err := callerid.ParseStandard(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if standard == callerid.Off {
+			continue
+		}
+		sound, _ := box(t, nil, "cid-gen", name, "5551234", "ALICE", "EXAMPLE", "-at", "2026-03-09T17:05")
+		out, errs := box(t, sound, "cid-detect", name)
+		t.Logf("%-16s %5d ms: %s", name, len(sound)/16, strings.TrimSpace(string(out)))
+		if f := strings.Fields(string(out)); len(f) < 4 || f[2] != "5551234" {
+			t.Errorf("%s: heard %q, %s", name, out, errs)
+		}
+	}
+	sound, _ := box(t, nil, "cid-gen", "bellcore", "P", "ALICE", "-waiting")
+	if out, _ := box(t, sound, "cid-detect", "bellcore"); !strings.HasSuffix(string(out), " P ALICE\n") {
+		t.Errorf("during a call: heard %q", out)
+	}
+}
+
 // A wrong command says what would be right.
 func TestMistakes(t *testing.T) {
 	for _, row := range [][2]string{
@@ -241,6 +265,7 @@ func TestMistakes(t *testing.T) {
 		{"tone xx dial 100", "want one of at"},
 		{"tone us ding 100", "want one of dial"},
 		{"jb", "want one trace"},
+		{"cid-gen telex 1 A", "telex"},
 		{"lec 128 maybe a b", "want 1 or 0"},
 		{"dtmf-gen x", `'X' is no key`},
 		{"dtmf-detect 5", `"5" is too much`},
