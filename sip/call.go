@@ -188,7 +188,7 @@ func (c *Call) dress(req *sip.Request, more ...sip.Header) *sip.Request {
 	l := c.line
 	switch req.Method {
 	case sip.INVITE, sip.UPDATE: // target refresh requests
-		req.AppendHeader(&sip.ContactHeader{Address: l.contactURI(c.local, l.contactAddr(c.local))})
+		req.AppendHeader(l.contact(c.via, c.local))
 		req.AppendHeader(sip.NewHeader("Allow", allow))
 		req.AppendHeader(sip.NewHeader("Supported", supported))
 	}

@@ -15,50 +15,53 @@ import (
 
 // Numbers of our own choice.
 const (
-	// The keep-alive's interval is drawn from this part of what is configured
-	// up to all of it, so that from fault to registration elsewhere there are
-	// never more than the interval and proofTime.
-	keepAliveFrom = 0.85
+	// The keep-alive's interval is drawn from this part of what is configured,
+	// so that from fault to registration elsewhere there are never more than
+	// the interval, the proof and the spread of a first failover.
+	keepAliveFrom, keepAliveTo = 0.75, 0.92
 
-	// proofTime is what a silent address gets to prove that it lives. Meanwhile
-	// it is asked again every proofAgain, each time with the repetitions that
-	// RFC 3261 has for lost datagrams: ten in all. With one in five lost each
-	// way, one proof in 30,000 fails.
-	proofTime  = 4 * time.Second
-	proofAgain = time.Second
-
-	// While no address takes the registration, all are asked for a sign of
-	// life every probeFrom to probeTo, and after probeLong less and less often.
-	probeFrom, probeTo = 2 * time.Second, 4 * time.Second
-	probeLong          = 3 * time.Minute
-	probeSlow          = 30 * time.Second
-	probeTime          = 2 * time.Second // for an answer
+	// A proxy that answers a keep-alive by 503 is asked to refresh the
+	// registration within this time; the answer to that counts. Of a fleet, not
+	// all at once.
+	busySoon = 2500 * time.Millisecond
 
 	calm = 2 * time.Second // between two registrations, when the first one's connection was lost
 )
 
-// stay keeps a registration alive until it is time to register again: to
-// refresh, then it returns true; or elsewhere, because via is silent or the
-// route has moved, then it returns false.
+// stay keeps a registration alive until it is time for another. It returns
+// where: via, for a refresh; an address that is preferred and has taken the
+// line already, for as long as granted says; or nowhere, when via is silent or
+// the route has moved. Then the route knows.
 //
 // home is where the route pointed when via was chosen; mostly it is via.
-func (l *Line) stay(ctx context.Context, via, home outbound.Target, granted time.Duration) bool {
+func (l *Line) stay(ctx context.Context, via, home outbound.Target, lasts time.Duration) (where outbound.Target, granted time.Duration) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l.watch(ctx, via)
 	began := time.Now()
-	refresh := time.NewTimer(l.part(granted, refreshFrom, refreshTo))
+	due := began.Add(l.part(lasts, refreshFrom, refreshTo))
+	refresh := time.NewTimer(time.Until(due))
 	defer refresh.Stop()
+	next := func() time.Duration { return l.part(l.cfg.KeepAlive, keepAliveFrom, keepAliveTo) }
+	ask := time.NewTimer(next())
+	defer ask.Stop()
 	for {
 		moved := l.route.Moved()
 		if at, ok := l.route.Current(); ok && at != via && at != home {
-			return false
+			return outbound.Target{}, 0
 		}
-		ask := time.NewTimer(l.part(l.cfg.KeepAlive, keepAliveFrom, 1))
-		lives := true
+		found, refreshing := lives, false
 		select {
 		case <-ctx.Done():
-			return false
+			return outbound.Target{}, 0
 		case <-refresh.C:
-			return true
+			refreshing = true
 		case <-moved: // whereto is seen above
+		case <-l.news: // a standby was heard, or a call has ended
+		case <-l.changed:
+			if l.elsewhere(ctx, via) {
+				return via, 0
+			}
 		case f := <-l.faults:
 			switch {
 			case f.Addr != via.Addr || f.Kind == transport.OwnSide:
@@ -66,202 +69,211 @@ func (l *Line) stay(ctx context.Context, via, home outbound.Target, granted time
 				// The flow is the registration (RFC 5626): a new one, here if
 				// possible, but not in a circle with a proxy that always hangs up.
 				sleep(ctx, calm-time.Since(began))
-				return true
+				return via, 0
 			default:
 				// An ICMP error can be forged: the address gets to speak for
 				// itself, and if it is true, the answer to that is another one.
-				lives = l.alive(ctx, via, moved)
+				found = l.proof(ctx, via, moved)
+				ask.Reset(next())
 			}
 		case <-ask.C:
-			lives = l.cfg.KeepAliveBy == "off" || l.alive(ctx, via, moved)
+			if l.cfg.KeepAliveBy != "off" {
+				if found = l.proof(ctx, via, moved); l.grumbles.hear(via, found) {
+					refresh.Reset(min(time.Until(due), l.between(0, busySoon)))
+				}
+			}
+			ask.Reset(next())
 		}
-		ask.Stop()
-		if !lives {
-			return false
+		if found == dead {
+			return outbound.Target{}, 0
+		}
+		if t, granted := l.back(ctx, via, refreshing); granted > 0 {
+			return t, granted
+		}
+		if refreshing {
+			return via, 0
 		}
 	}
 }
 
-// alive asks via for a sign of life and gives it proofTime. If there is none
-// it moves the route and returns false. It returns early and true when the
-// route moves meanwhile.
-func (l *Line) alive(ctx context.Context, via outbound.Target, moved <-chan struct{}) bool {
-	ctx, cancel := context.WithTimeout(ctx, proofTime)
-	defer cancel()
-	began := time.Now()
-	signs := make(chan error, int(proofTime/proofAgain)+1)
-	waiting, asked := 0, 0
-	ask := func() {
-		waiting, asked = waiting+1, asked+1
-		l.spawn(func() { signs <- l.ping(ctx, via, proofTime-time.Since(began)) })
+// A sign is what an address that was asked for a sign of life has shown.
+type sign uint8
+
+const (
+	lives sign = iota
+	busy       // it lives and answers 503
+	dead
+)
+
+// Grumbles count the keep-alives in a row that one address has answered by 503.
+// There are proxies that answer OPTIONS so and take every registration: those
+// are believed less and less.
+type grumbles struct {
+	via       outbound.Target
+	said, due int
+}
+
+// hear reports whether it is time to ask for a registration ahead of time.
+func (g *grumbles) hear(via outbound.Target, s sign) bool {
+	if s != busy || g.via != via {
+		*g = grumbles{via: via, due: 1}
 	}
-	again := time.NewTicker(proofAgain)
+	if s != busy {
+		return false
+	}
+	if g.said++; g.said < g.due {
+		return false
+	}
+	g.due *= 2
+	return true
+}
+
+// proof asks via for a sign of life, again and again, and gives it the time
+// that the route knows to be fair. If there is none it moves the route and
+// returns dead. It returns early when the route moves meanwhile.
+func (l *Line) proof(ctx context.Context, via outbound.Target, moved <-chan struct{}) sign {
+	step, limit := l.route.Proof(via, l.cfg.KeepAlive)
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	began, q := time.Now(), l.question(ctx, via, limit)
+	again := time.NewTicker(step)
 	defer again.Stop()
-	ask()
+	q.ask()
 	var err error
 	for {
 		select {
-		case err = <-signs:
-			if waiting--; err == nil {
-				l.route.Good(via, rtt(began, asked))
-				return true
+		case a := <-q.answers:
+			if err = a.err; err == nil {
+				q.heard(a)
+				l.route.Good(via, a.rtt)
+				if a.code == 503 {
+					return busy
+				}
+				return lives
 			}
 			var fault transport.Fault
-			if !errors.As(err, &fault) && waiting > 0 {
+			if q.waiting--; !errors.As(err, &fault) && (q.waiting > 0 || time.Since(began) < limit) {
 				continue
 			}
 		case <-again.C:
-			if time.Since(began) < proofTime {
-				ask()
+			// What was sent over a connection arrives, or the connection ends.
+			if left := limit - time.Since(began); via.Transport == outbound.UDP && left >= step {
+				q.ask()
 			}
 			continue
 		case <-moved:
-			return true
+			return lives
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
-				return true
+				return lives
 			}
 			err = txn.ErrNoAnswer
 		}
 		break
 	}
 	f := failureOf(sip.OPTIONS, began, nil, err)
+	f.Tries, f.Urgent = len(q.asked), l.Status().Calls > 0
 	verdict := outbound.Judge(f)
-	next, _ := l.route.Next(via, f)
-	l.log.Warn("keep-alive failed", "line", l.cfg.Name, "via", via.Dest, "error", f, "next", next.Dest)
-	if verdict == outbound.Wait {
-		return true // a pulled cable is not the proxy's fault, and asked again soon enough
+	next, wait := l.route.Next(via, f)
+	l.log.Debug("keep-alive failed", "line", l.cfg.Name, "via", via.Dest, "error", f, "tries", f.Tries, "next", next.Dest)
+	if verdict == outbound.Wait || next == via && wait == 0 {
+		// A pulled cable is not the proxy's fault, and asked again soon enough;
+		// and the route may know better what a lossy way proves.
+		return lives
 	}
+	l.missed++
+	l.lost = l.missed >= len(l.route.Targets())
 	l.set("registering", via, f, ProxyProblem)
 	l.tell(Failed{l, via, f})
-	return false
+	return dead
 }
 
-// rtt is how long an answer took, if it is known which question it answers.
-func rtt(began time.Time, asked int) time.Duration {
-	if asked > 1 {
-		return 0
+// A question is one address asked for a sign of life, as often as it takes.
+type question struct {
+	l       *Line
+	ctx     context.Context
+	via     outbound.Target
+	until   time.Time
+	answers chan answer
+	asked   []time.Time
+	waiting int // asked and not answered
+}
+
+type answer struct {
+	n    int // which question
+	rtt  time.Duration
+	code int // of an OPTIONS, else 0
+	err  error
+}
+
+func (l *Line) question(ctx context.Context, via outbound.Target, limit time.Duration) *question {
+	return &question{l: l, ctx: ctx, via: via, until: time.Now().Add(limit), answers: make(chan answer, 128)}
+}
+
+// ask sends one datagram, or over a connection one request, and does not wait.
+func (q *question) ask() {
+	n := len(q.asked)
+	if n == cap(q.answers) {
+		return
 	}
-	return time.Since(began)
+	q.asked = append(q.asked, time.Now())
+	q.waiting++
+	q.l.spawn(func() {
+		a := answer{n: n}
+		a.rtt, a.code, a.err = q.l.ping(q.ctx, q.via, time.Until(q.until))
+		q.answers <- a
+	})
 }
 
-// ping asks once, in the way that is configured. Any answer is life, unless
-// outbound.Judge knows better.
-func (l *Line) ping(ctx context.Context, via outbound.Target, limit time.Duration) error {
+// heard tells the route of the questions before this answer that have had as
+// much time and brought none: that is how lossy the way is.
+func (q *question) heard(a answer) {
+	for _, at := range q.asked[:a.n] {
+		if time.Since(at) > 2*a.rtt {
+			q.l.route.Missed(q.via)
+		}
+	}
+}
+
+// ping asks once, in the way that is configured. Any answer is life; code is
+// that of an OPTIONS, else 0.
+func (l *Line) ping(ctx context.Context, via outbound.Target, limit time.Duration) (rtt time.Duration, code int, err error) {
+	how, began := transport.CRLF, time.Now()
 	switch l.cfg.KeepAliveBy {
 	case "crlf":
-		return l.layer.Transport().Ping(ctx, via, transport.CRLF)
 	case "stun":
-		return l.layer.Transport().Ping(ctx, via, transport.STUN)
+		how = transport.STUN
+	default:
+		return l.options(ctx, via, limit)
 	}
-	_, code, err := l.options(ctx, via, limit)
-	if f := (outbound.Failure{Method: string(sip.OPTIONS), Code: code}); err == nil && outbound.Judge(f) == outbound.Move {
-		return f
+	if err = l.layer.Transport().Ping(ctx, via, how); err == nil && (how == transport.STUN || via.Transport != outbound.UDP) {
+		rtt = time.Since(began)
 	}
-	return err
+	return rtt, 0, err
 }
 
-// options sends an OPTIONS to the proxy itself. It returns how long the answer
+// options asks the proxy itself by OPTIONS, once. It returns how long the answer
 // took and its status.
 func (l *Line) options(ctx context.Context, via outbound.Target, limit time.Duration) (time.Duration, int, error) {
-	if limit <= 0 {
+	return l.optionsAt(ctx, via, outbound.Pace{T1: limit, Quiet: limit})
+}
+
+func (l *Line) optionsAt(ctx context.Context, via outbound.Target, pace outbound.Pace) (time.Duration, int, error) {
+	if pace.Quiet <= 0 {
 		return 0, 0, txn.ErrNoAnswer
 	}
-	began := time.Now()
-	local, err := l.reach(ctx, via, limit)
+	local, err := l.reach(ctx, via, pace.Quiet)
 	if err != nil {
 		return 0, 0, err
 	}
 	req := sip.NewRequest(sip.OPTIONS, l.domain)
 	l.head(req, sip.FromHeader{Address: l.me(), Params: params("tag", dialog.Tag())}, sip.ToHeader{Address: l.domain}, dialog.Tag(), dialog.FirstCSeq)
-	req.AppendHeader(&sip.ContactHeader{Address: l.contactURI(local, l.contactAddr(local))})
+	req.AppendHeader(l.contact(via, local))
 	req.AppendHeader(sip.NewHeader("Accept", sdpType))
-	res, err := l.layer.Do(ctx, via, req, limit)
+	began := time.Now()
+	res, err := l.layer.DoAt(ctx, via, req, pace)
 	if err != nil {
 		return 0, 0, err
 	}
-	return time.Since(began), res.StatusCode, nil
-}
-
-// pause waits until a registration may be tried again: when wait is over, when
-// the route moves (a call or the operator found something better), or, the
-// usual way, when an address gives a sign of life that it did not give before;
-// then that address is returned. With an account that is refused there is no
-// hurry to find out who lives, and without a link there is nobody to ask.
-func (l *Line) pause(ctx context.Context, wait time.Duration, problem Problem) (found outbound.Target, movedOn bool) {
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	var look <-chan outbound.Target
-	switch problem {
-	case ProxyProblem:
-		look = l.lookout(ctx, 0)
-	case AccountProblem:
-		look = l.lookout(ctx, probeSlow)
-	}
-	moved := l.route.Moved()
-	select {
-	case found = <-look:
-	case <-moved:
-		// Whoever gave a sign of life has moved it, or somebody else.
-		movedOn = true
-		if at, ok := l.route.Current(); ok {
-			l.mu.Lock()
-			if l.lives == at {
-				found = at
-			}
-			l.mu.Unlock()
-		}
-	case <-ctx.Done():
-	}
-	return found, movedOn
-}
-
-// lookout asks all addresses for a sign of life, first after some time and then
-// again and again until ctx ends, and delivers those that give one.
-func (l *Line) lookout(ctx context.Context, first time.Duration) <-chan outbound.Target {
-	found := make(chan outbound.Target, 1)
-	began := time.Now()
-	l.spawn(func() {
-		if first > 0 && !sleep(ctx, first) {
-			return
-		}
-		busy := map[outbound.Target]bool{} // answered 503 the last time
-		for {
-			l.probe(ctx, busy, found)
-			gap := l.between(probeFrom, probeTo)
-			if over := time.Since(began) - probeLong; over > 0 {
-				gap = min(gap+over/4, probeSlow)
-			}
-			if !sleep(ctx, max(gap, first)) {
-				return
-			}
-		}
-	})
-	return found
-}
-
-// probe sends one OPTIONS to every address and does not wait. busy is guarded
-// by l.mu.
-func (l *Line) probe(ctx context.Context, busy map[outbound.Target]bool, found chan<- outbound.Target) {
-	for _, t := range l.route.Targets() {
-		l.spawn(func() {
-			rtt, code, err := l.options(ctx, t, probeTime)
-			if err != nil {
-				return
-			}
-			l.mu.Lock()
-			was := busy[t]
-			if busy[t] = code == 503; !busy[t] {
-				l.lives = t
-			}
-			l.mu.Unlock()
-			// The route knows who was silent; that a 503 is over is seen here.
-			if code != 503 && (was || l.route.Alive(t, rtt)) {
-				select {
-				case found <- t:
-				default:
-				}
-			}
-		})
-	}
+	return took(began, pace), res.StatusCode, nil
 }

@@ -18,6 +18,7 @@ import (
 	"context"
 	crand "crypto/rand"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -25,6 +26,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -50,11 +52,13 @@ type Config struct {
 	Expires     time.Duration  // of the registration, asked for; 0: an hour
 	KeepAlive   time.Duration  // 0: 15 s
 	KeepAliveBy string         // "options" (also ""), "crlf", "stun", "off"
-	NoAnswer    time.Duration  // silence after which the next address is tried; 0: 4 s
+	NoAnswer    time.Duration  // silence after which the next address is tried at the latest; 0: 4 s
+	Standby     string         // "probe" (also ""), "register", "off": see the package's page
+	Emergency   []string       // numbers whose calls do not wait for a proxy to be sure: 112, 911, ...
 	InstanceID  string         // "urn:uuid:...", RFC 5626; empty: none
 	UserAgent   string         // empty: none is sent
 	Random      func() float64 // from [0, 1), for jitter; nil: math/rand. Any goroutine calls it.
-	Logger      *slog.Logger   // nil: slog.Default
+	Logger      *slog.Logger   // nil: slog.Default. What events tell is logged as debugging only.
 }
 
 // Defaults and limits of our own choice.
@@ -65,6 +69,8 @@ const (
 	stopTime         = 2 * time.Second // what a clean stop may take
 	openAgain        = 2 * time.Second // between attempts to open the socket
 	maxCalls         = 8               // at once on one line; two phones with two calls each are four
+	refreshes        = 6               // that nobody answers, of an address that answers all else
+	lossyFrom        = 14              // questions that prove a death: one in four gets no answer
 )
 
 // A Line is one account. Its methods may be called from any goroutine and do
@@ -79,16 +85,19 @@ type Line struct {
 
 	// user is the user part of our Contact, random for each boot: a request
 	// from outside that does not carry it was not sent to us by the registrar.
-	user   string
-	callID string // of all REGISTERs
+	user string
 
 	// Owned by Run.
-	seq   uint32          // CSeq of the latest REGISTER
-	lost  bool            // a whole tour has failed
-	found outbound.Target // since then, this one has given a sign of life
+	flow     flow            // the registration
+	lost     bool            // a whole tour has failed
+	missed   int             // addresses that failed since the line was registered
+	found    outbound.Target // this one gave a sign of life while another was silent
+	grumbles grumbles
 
 	layer   *txn.Layer // set by Run before anything else happens
 	faults  chan transport.Fault
+	news    chan struct{}   // a standby was heard, a call was answered or has ended: see nudge
+	changed chan struct{}   // the network has changed: see NetworkChanged
 	ctx     context.Context // of calls: outlives Run's by the time of a clean stop
 	work    sync.WaitGroup  // calls and what they wait for; see spawn
 	leaving chan struct{}   // closed when Run begins to end
@@ -97,13 +106,14 @@ type Line struct {
 	running     bool
 	home        outbound.Target // where the route pointed when status.Via took the registration
 	status      Status
-	calls       map[string]*Call // by our tag; not those that have ended
-	active      map[*Call]bool   // all whose goroutine runs
-	closed      bool             // no more work
-	service     []sip.Uri        // Service-Route of the registration, RFC 3608
-	seen        seen             // how the address in use sees us
-	lives       outbound.Target  // the latest to answer a probe
-	refused5626 bool             // the registrar refused RFC 5626
+	calls       map[string]*Call         // by our tag; not those that have ended
+	active      map[*Call]bool           // all whose goroutine runs
+	closed      bool                     // no more work
+	views       map[outbound.Target]view // what addresses have told of us
+	spare       outbound.Target          // holds the second registration
+	lives       outbound.Target          // the latest to answer a probe
+	eager       atomic.Bool              // what a lookout has found need not wait
+	refused5626 bool                     // the registrar refused RFC 5626
 }
 
 // New makes a line. It says what is wrong with the configuration and sends
@@ -150,6 +160,13 @@ func New(cfg Config, tell func(Event)) (*Line, error) {
 	default:
 		return wrong("keep-alive by %q: options, crlf, stun or off would be right", cfg.KeepAliveBy)
 	}
+	switch cfg.Standby {
+	case "":
+		cfg.Standby = "probe"
+	case "probe", "register", "off":
+	default:
+		return wrong("standby %q: probe, register or off would be right", cfg.Standby)
+	}
 	switch {
 	case cfg.Route == nil || cfg.Network == nil || tell == nil:
 		return wrong("needs a route, a network and somebody to tell")
@@ -166,8 +183,11 @@ func New(cfg Config, tell func(Event)) (*Line, error) {
 		tell:    tell,
 		keys:    newKeys(digest.Credentials{User: cfg.AuthUser, Password: cfg.Password}, domain.Host),
 		user:    strings.ToLower(crand.Text()),
-		callID:  crand.Text(),
+		flow:    flow{id: "1", callID: crand.Text()},
 		faults:  make(chan transport.Fault, 16),
+		news:    make(chan struct{}, 1),
+		changed: make(chan struct{}, 1),
+		views:   map[outbound.Target]view{},
 		calls:   map[string]*Call{},
 		active:  map[*Call]bool{},
 		leaving: make(chan struct{}),
@@ -189,6 +209,7 @@ func (l *Line) Run(ctx context.Context) error {
 	defer l.close(stop)
 
 	var via, next outbound.Target
+	var granted time.Duration // by next, already
 	for ctx.Err() == nil {
 		if next.IsZero() {
 			var err error
@@ -196,26 +217,32 @@ func (l *Line) Run(ctx context.Context) error {
 				break
 			}
 		}
-		if next != via {
-			l.leaveBehind()
+		if wait := l.route.Wait(); wait > 0 && granted == 0 && next != via && !l.eager.Swap(false) {
+			// Of a fleet, not all at once.
+			if found, moved := l.pause(ctx, wait, NoProblem); moved {
+				next = found
+				continue
+			}
 		}
-		via, next = next, outbound.Target{}
 		home, _ := l.route.Current()
-		granted, found, err := l.try(ctx, via)
-		switch {
-		case ctx.Err() != nil:
-			continue
-		case !found.IsZero():
-			next = found
-			continue
-		case err != nil:
-			next = l.failed(ctx, via, err)
-			continue
+		via, next = next, outbound.Target{}
+		if granted == 0 {
+			var found outbound.Target
+			var err error
+			granted, found, err = l.try(ctx, via)
+			switch {
+			case ctx.Err() != nil, err == errDead:
+				continue
+			case !found.IsZero():
+				next = found
+				continue
+			case err != nil:
+				next = l.failed(ctx, via, err)
+				continue
+			}
 		}
 		l.registered(via, home, granted)
-		if l.stay(ctx, via, home, granted) {
-			next = via
-		}
+		next, granted = l.stay(ctx, via, home, granted)
 	}
 	l.leave(via)
 	return nil
@@ -278,44 +305,95 @@ func (l *Line) fault(f transport.Fault) {
 	}
 }
 
-// try registers at via. After a whole tour has failed it looks out meanwhile
-// for an address that comes back: a tour through sixteen dead ones takes more
-// than a minute, and nobody should wait for its end. Then that address is
-// returned instead.
+// errDead: the address was found dead, and the route knows.
+var errDead = errors.New("dead")
+
+// try registers at via. Where all was well until now, silence is only a doubt:
+// the address gets to prove that it lives. One that the line comes to may take
+// its time, since all lines may be coming; but if it stays silent, the line
+// looks out for another that speaks, and returns that one instead. It goes once:
+// the next may take its time.
 func (l *Line) try(ctx context.Context, via outbound.Target) (granted time.Duration, found outbound.Target, err error) {
-	quiet := l.cfg.NoAnswer
-	switch s := l.Status(); {
-	case s.State == "registered" && s.Via == via:
-		// A refresh where all was well until now: two lost datagrams more are
-		// no reason to leave.
-		quiet *= 2
-	case via == l.found:
-		// It lives. A registrar that all lines come back to takes its time.
-		quiet *= 4
+	pace := l.route.Pace(via, string(sip.REGISTER))
+	if s := l.Status(); s.State == "registered" && s.Via == via {
+		for range refreshes {
+			granted, err = l.register(ctx, &l.flow, via, pace)
+			f := asFailure(err)
+			if err == nil || f.Cause != outbound.NoAnswer || f.Code != 0 || ctx.Err() != nil {
+				break
+			}
+			for range f.Tries {
+				l.route.Missed(via)
+			}
+			if l.proof(ctx, via, nil) == dead {
+				return 0, outbound.Target{}, errDead
+			}
+			pace.T1, pace.T2 = min(pace.T1, t1), min(pace.T2, 2*t1) // it lives, so this was lost
+		}
+		return granted, outbound.Target{}, err
 	}
-	if !l.lost {
-		granted, err = l.register(ctx, via, quiet)
-		return granted, found, err
+	looking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	first := l.cfg.NoAnswer
+	if l.lost {
+		first = probeFirst
 	}
+	if l.lossy() {
+		// Many are lost on our own way; patience is for proxies that are at work.
+		pace.T1, pace.T2 = min(pace.T1, t1), min(pace.T2, 2*t1)
+	}
+	look := l.lookout(looking, via, first, first)
+	for {
+		var found outbound.Target
+		if granted, found, err = l.registerOr(ctx, via, pace, look); found != via || found.IsZero() {
+			return granted, found, err
+		}
+		// It answers at once what is asked meanwhile: it is not at work, the
+		// request was lost. Again, and more often.
+		pace.T1, pace.T2 = min(pace.T1, t1), min(pace.T2, 2*t1)
+	}
+}
+
+// lossy reports whether more datagrams get lost on the way to the proxies than
+// the route takes a way for that it knows nothing of.
+func (l *Line) lossy() bool {
+	for _, t := range l.route.Targets() {
+		if again, limit := l.route.Proof(t, 0); limit/again > lossyFrom {
+			return true
+		}
+	}
+	return false
+}
+
+// registerOr registers at via, unless look finds something better to do: via
+// itself or another address speaks. Then it returns that one.
+func (l *Line) registerOr(ctx context.Context, via outbound.Target, pace outbound.Pace, look <-chan outbound.Target) (granted time.Duration, found outbound.Target, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	done := make(chan struct{})
+	began, done := time.Now(), make(chan struct{})
 	l.spawn(func() {
-		granted, err = l.register(ctx, via, quiet)
+		granted, err = l.register(ctx, &l.flow, via, pace)
 		close(done)
 	})
-	look := l.lookout(ctx, probeFrom)
 	for {
 		select {
 		case <-done:
-			return granted, outbound.Target{}, err
+			return granted, found, err
 		case t := <-look:
-			if t != via && via != l.found {
-				cancel()
-				<-done
-				l.found = t
-				return 0, t, nil
+			if t != via && via == l.found {
+				continue // from one to the other and back
 			}
+			cancel()
+			if <-done; err == nil {
+				return granted, found, nil
+			}
+			if t != via {
+				l.found = t
+				f := failureOf(sip.REGISTER, began, nil, txn.ErrNoAnswer)
+				l.route.Next(via, f)
+				l.tell(Failed{l, via, f})
+			}
+			return 0, t, nil
 		}
 	}
 }
@@ -325,25 +403,31 @@ func (l *Line) try(ctx context.Context, via outbound.Target) (granted time.Durat
 // or the zero Target: the route's.
 func (l *Line) failed(ctx context.Context, via outbound.Target, err error) outbound.Target {
 	f := asFailure(err)
+	f.Urgent = l.Status().Calls > 0
 	next, wait := l.route.Next(via, f)
+	l.missed++
+	l.lost = l.lost || l.missed >= len(l.route.Targets())
 	state, problem := "registering", ProxyProblem
-	if wait > 0 || l.lost {
-		state = "failed"
-	}
 	switch outbound.Judge(f) {
 	case outbound.Account:
 		problem = AccountProblem
 	case outbound.Wait:
 		problem = NetworkProblem
 	}
+	if l.lost || wait > 0 && problem != ProxyProblem {
+		state = "failed"
+	}
 	l.set(state, via, err, problem)
-	l.log.Warn("registration failed", "line", l.cfg.Name, "via", via.Dest, "error", err, "wait", wait.Round(time.Millisecond))
+	l.log.Debug("registration failed", "line", l.cfg.Name, "via", via.Dest, "error", err, "wait", wait.Round(time.Millisecond))
 	l.tell(Failed{l, via, err})
 	if wait == 0 {
 		return outbound.Target{}
 	}
-	l.lost = l.lost || problem == ProxyProblem
-	found, moved := l.pause(ctx, wait, problem)
+	pausing := problem
+	if problem == ProxyProblem && !l.lost {
+		pausing = NoProblem // only spread over time
+	}
+	found, moved := l.pause(ctx, wait, pausing)
 	switch {
 	case !found.IsZero():
 		l.found = found
@@ -356,7 +440,8 @@ func (l *Line) failed(ctx context.Context, via outbound.Target, err error) outbo
 
 // registered tells the change, if it is one.
 func (l *Line) registered(via, home outbound.Target, granted time.Duration) {
-	l.lost, l.found = false, outbound.Target{}
+	l.lost, l.missed, l.found = false, 0, outbound.Target{}
+	l.eager.Store(false)
 	l.mu.Lock()
 	changed := l.status.State != "registered" || l.status.Via != via
 	l.home = home
@@ -366,7 +451,7 @@ func (l *Line) registered(via, home outbound.Target, granted time.Duration) {
 	l.status.Expires = granted
 	l.mu.Unlock()
 	if changed {
-		l.log.Info("registered", "line", l.cfg.Name, "via", via.Dest, "proxy", via.Proxy, "for", granted)
+		l.log.Debug("registered", "line", l.cfg.Name, "via", via.Dest, "proxy", via.Proxy, "for", granted)
 		l.tell(Registered{l, via, granted})
 	}
 }
@@ -401,13 +486,6 @@ func (l *Line) trying(via outbound.Target) {
 	s.State, s.Via, s.Expires = state, via, 0
 }
 
-// leaveBehind forgets what only held for an address that is not used any more.
-func (l *Line) leaveBehind() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.seen, l.service = seen{}, nil
-}
-
 // leave ends calls and the registration, all at once and within stopTime.
 func (l *Line) leave(via outbound.Target) {
 	ctx, cancel := context.WithTimeout(l.ctx, stopTime)
@@ -422,7 +500,7 @@ func (l *Line) leave(via outbound.Target) {
 		c.Hangup()
 	}
 	if registered {
-		l.unregister(ctx, via)
+		l.unregister(ctx, &l.flow, via)
 	}
 	for _, c := range calls {
 		select {
@@ -437,8 +515,20 @@ func (l *Line) Status() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.status
-	s.Calls = len(l.calls)
+	s.Calls, s.Spare = len(l.calls), l.spare
 	return s
+}
+
+// Counters say what the line's socket has received and dropped since Run opened
+// it; before that they are zero.
+func (l *Line) Counters() transport.Counters {
+	l.mu.Lock()
+	layer := l.layer
+	l.mu.Unlock()
+	if layer == nil {
+		return transport.Counters{}
+	}
+	return layer.Transport().Counters()
 }
 
 // A Status is a snapshot of a line.
@@ -450,7 +540,8 @@ type Status struct {
 	Expires time.Duration   // granted; 0 unless registered
 	Err     string          // why not registered, a sentence; empty: nothing is wrong
 	Problem Problem
-	Calls   int // in progress, ringing ones too
+	Calls   int             // in progress, ringing ones too
+	Spare   outbound.Target // where a second registration is held; zero: nowhere
 }
 
 // A Problem is the kind of what keeps a line from being registered.

@@ -19,7 +19,7 @@ import (
 
 // Times of our own choice, where RFC 3261 leaves them.
 const (
-	patience = 32 * time.Second // 64*T1, timer B: what the last address left gets to say anything
+	timerB   = 32 * time.Second // 64*T1: what the last address left gets to say anything
 	ringLong = 3 * time.Minute  // timer C: how long a call may ring
 )
 
@@ -79,7 +79,7 @@ func (c *Call) dial(number string, offer sdp.Session) {
 		next, more := l.untried(tried)
 		quiet := l.cfg.NoAnswer
 		if !more {
-			quiet = patience
+			quiet = timerB
 		}
 		f, done := c.attempt(setup, via, to, offer, &seq, quiet)
 		if done {
@@ -97,11 +97,11 @@ func (c *Call) dial(number string, offer sdp.Session) {
 			more = false
 		}
 		if !more {
-			l.log.Warn("call failed", "line", l.cfg.Name, "via", via.Dest, "error", f)
+			l.log.Debug("call failed", "line", l.cfg.Name, "via", via.Dest, "error", f)
 			c.end(f.Code, f.Error())
 			return
 		}
-		l.log.Info("call moved", "line", l.cfg.Name, "from", via.Dest, "to", next.Dest, "why", f)
+		l.log.Debug("call moved", "line", l.cfg.Name, "from", via.Dest, "to", next.Dest, "why", f)
 		c.say(Moved{c, via, next, f})
 		via = next
 	}
@@ -216,16 +216,16 @@ func (c *Call) hungUp() bool {
 // section 8.2.2.2); CSeq grows with each.
 func (c *Call) invite(to sip.Uri, seq uint32, expires time.Duration) *sip.Request {
 	l := c.line
+	via, local := c.place()
 	req := sip.NewRequest(sip.INVITE, to)
 	l.mu.Lock()
-	for _, r := range l.service {
+	for _, r := range l.views[via].service {
 		req.AppendHeader(&sip.RouteHeader{Address: *r.Clone()})
 	}
 	l.mu.Unlock()
 	l.head(req, sip.FromHeader{DisplayName: quotable(l.cfg.DisplayName), Address: l.me(), Params: params("tag", c.tag)},
 		sip.ToHeader{Address: to}, c.id, seq)
-	_, local := c.place()
-	req.AppendHeader(&sip.ContactHeader{Address: l.contactURI(local, l.contactAddr(local))})
+	req.AppendHeader(l.contact(via, local))
 	req.AppendHeader(sip.NewHeader("Allow", allow))
 	req.AppendHeader(sip.NewHeader("Supported", supported))
 	if expires > 0 {
@@ -424,7 +424,7 @@ func (c *Call) forked(req *sip.Request, res *sip.Response, via outbound.Target) 
 	}
 	c.acknowledge(d, req, via)
 	c.line.spawn(func() {
-		c.line.send(c.ctx, via, patience, func() *sip.Request {
+		c.line.send(c.ctx, via, timerB, func() *sip.Request {
 			bye := d.Request(sip.BYE)
 			bye.SetBody(nil)
 			return bye

@@ -29,11 +29,21 @@ const (
 	maxSteps = 6 // REGISTERs in one registration: challenge, stale nonce, 423, Contact, outbound refused
 )
 
+// A flow is one registration: RFC 5626 has a line hold several, by way of
+// different proxies. It is owned by the goroutine that keeps it.
+type flow struct {
+	id     string // reg-id
+	callID string // of its REGISTERs
+	seq    uint32 // CSeq of the latest
+	local  transport.Local
+	silent bool // the line is registered all the while: that another address is tried is no news
+}
+
 // register takes one address through the whole of a registration: REGISTER,
 // the challenge, a longer expiry where one is asked for, and the Contact as
 // the far end sees it. It returns what was granted, or an [outbound.Failure].
-func (l *Line) register(ctx context.Context, via outbound.Target, quiet time.Duration) (time.Duration, error) {
-	if s := l.Status(); s.State != "registered" || s.Via != via {
+func (l *Line) register(ctx context.Context, f *flow, via outbound.Target, pace outbound.Pace) (time.Duration, error) {
+	if s := l.Status(); !f.silent && (s.State != "registered" || s.Via != via) {
 		l.trying(via)
 		l.tell(Registering{l, via})
 	}
@@ -44,15 +54,20 @@ func (l *Line) register(ctx context.Context, via outbound.Target, quiet time.Dur
 	}
 	expires, tries, said := l.cfg.Expires, 0, netip.AddrPort{}
 	for range maxSteps {
-		contact := l.contactAddr(local)
-		req := l.registerRequest(local, contact, expires, said)
+		contact := l.contactAddr(via, local)
+		req := l.registerRequest(f, local, contact, expires, said)
 		l.keys.sign(via, req)
 		began = time.Now()
-		res, err := l.layer.Do(ctx, via, req, quiet)
+		res, err := l.layer.DoAt(ctx, via, req, pace)
 		if err != nil {
-			return 0, failureOf(sip.REGISTER, began, nil, err)
+			fail := failureOf(sip.REGISTER, began, nil, err)
+			fail.Tries = sent(pace)
+			return 0, fail
 		}
-		l.learn(local, res)
+		l.learn(via, local, res)
+		for range sent(outbound.Pace{T1: pace.T1, T2: pace.T2, Quiet: time.Since(began)}) - 1 {
+			l.route.Missed(via)
+		}
 		switch code := res.StatusCode; {
 		case code == 401 || code == 407:
 			if tries++; tries > maxTries {
@@ -64,10 +79,11 @@ func (l *Line) register(ctx context.Context, via outbound.Target, quiet time.Dur
 
 		case code >= 200 && code < 300:
 			l.keys.accepted(via, req, res)
-			l.route.Good(via, time.Since(began))
+			l.route.Good(via, took(began, pace))
 			granted := l.granted(res, expires)
-			if l.contactAddr(local) == contact || said.IsValid() {
-				l.note(res)
+			if l.contactAddr(via, local) == contact || said.IsValid() {
+				l.note(via, res)
+				f.local = local
 				return granted, nil
 			}
 			said = contact // wrong: the registrar sees us elsewhere. Once more, and take this one back.
@@ -95,15 +111,15 @@ func (l *Line) register(ctx context.Context, via outbound.Target, quiet time.Dur
 
 // registerRequest builds a REGISTER, RFC 3261 section 10.2. wrong is a binding
 // to take back, or the zero address.
-func (l *Line) registerRequest(local transport.Local, contact netip.AddrPort, expires time.Duration, wrong netip.AddrPort) *sip.Request {
-	l.seq++
+func (l *Line) registerRequest(f *flow, local transport.Local, contact netip.AddrPort, expires time.Duration, wrong netip.AddrPort) *sip.Request {
+	f.seq++
 	req := sip.NewRequest(sip.REGISTER, l.domain)
 	me := l.me()
 	l.head(req, sip.FromHeader{DisplayName: quotable(l.cfg.DisplayName), Address: me, Params: params("tag", l.user[:16])},
-		sip.ToHeader{Address: me}, l.callID, l.seq)
+		sip.ToHeader{Address: me}, f.callID, f.seq)
 	c := &sip.ContactHeader{Address: l.contactURI(local, contact)}
 	if expires > 0 && l.cfg.InstanceID != "" && !l.noOutbound(false) {
-		c.Params = params("+sip.instance", `"<`+l.cfg.InstanceID+`>"`, "reg-id", "1")
+		c.Params = params("+sip.instance", `"<`+l.cfg.InstanceID+`>"`, "reg-id", f.id)
 	}
 	c.Params.Add("expires", strconv.Itoa(int(expires/time.Second)))
 	req.AppendHeader(c)
@@ -121,13 +137,13 @@ func (l *Line) registerRequest(local transport.Local, contact netip.AddrPort, ex
 }
 
 // unregister takes the binding back. What comes of it no longer matters.
-func (l *Line) unregister(ctx context.Context, via outbound.Target) {
+func (l *Line) unregister(ctx context.Context, f *flow, via outbound.Target) {
 	local, err := l.reach(ctx, via, stopTime)
 	if err != nil {
 		return
 	}
 	for range maxTries + 1 {
-		req := l.registerRequest(local, l.contactAddr(local), 0, netip.AddrPort{})
+		req := l.registerRequest(f, local, l.contactAddr(via, local), 0, netip.AddrPort{})
 		l.keys.sign(via, req)
 		res, err := l.layer.Do(ctx, via, req, stopTime)
 		if err != nil || l.keys.challenged(via, req, res) != nil {
@@ -162,7 +178,7 @@ func (l *Line) granted(res *sip.Response, asked time.Duration) time.Duration {
 }
 
 // note keeps what else a 200 to REGISTER says: the Service-Route, RFC 3608.
-func (l *Line) note(res *sip.Response) {
+func (l *Line) note(via outbound.Target, res *sip.Response) {
 	var routes []sip.Uri
 	for _, h := range res.GetHeaders("Service-Route") {
 		for _, v := range splitList(h.Value()) {
@@ -174,7 +190,9 @@ func (l *Line) note(res *sip.Response) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.service = routes
+	v := l.views[via]
+	v.service = routes
+	l.views[via] = v
 }
 
 // noOutbound reports whether the registrar has refused RFC 5626; refuse notes
@@ -187,14 +205,18 @@ func (l *Line) noOutbound(refuse bool) bool {
 	return was
 }
 
-// seen is how the far end sees us: behind a NAT not as we do.
-type seen struct {
-	from, as netip.AddrPort
+// A view is what an address has told of us.
+type view struct {
+	from, as netip.AddrPort // our address there, and as it is seen: behind a NAT not the same
+	service  []sip.Uri      // Service-Route of a registration, RFC 3608
 }
+
+// maxViews bounds what is remembered: two whole rings.
+const maxViews = 2 * outbound.Capacity
 
 // learn reads received and rport from our own Via in a response, RFC 3581
 // section 4.
-func (l *Line) learn(local transport.Local, res *sip.Response) {
+func (l *Line) learn(via outbound.Target, local transport.Local, res *sip.Response) {
 	v := res.Via()
 	if v == nil {
 		return
@@ -212,18 +234,28 @@ func (l *Line) learn(local transport.Local, res *sip.Response) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.seen = seen{local.Addr, as}
+	if len(l.views) >= maxViews {
+		clear(l.views)
+	}
+	known := l.views[via]
+	known.from, known.as = local.Addr, as
+	l.views[via] = known
 }
 
-// contactAddr is the address in our Contact: as it is seen from outside, where
-// that is known.
-func (l *Line) contactAddr(local transport.Local) netip.AddrPort {
+// contactAddr is the address in our Contact: as via sees it, where that is
+// known.
+func (l *Line) contactAddr(via outbound.Target, local transport.Local) netip.AddrPort {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.seen.from == local.Addr {
-		return l.seen.as
+	if v := l.views[via]; v.from == local.Addr {
+		return v.as
 	}
 	return local.Addr
+}
+
+// contact is our Contact in requests and responses that go by way of via.
+func (l *Line) contact(via outbound.Target, local transport.Local) *sip.ContactHeader {
+	return &sip.ContactHeader{Address: l.contactURI(local, l.contactAddr(via, local))}
 }
 
 func (l *Line) contactURI(local transport.Local, addr netip.AddrPort) sip.Uri {
@@ -232,6 +264,29 @@ func (l *Line) contactURI(local transport.Local, addr netip.AddrPort) sip.Uri {
 		u.UriParams = params("transport", strings.ToLower(local.Transport))
 	}
 	return u
+}
+
+// took is how long an answer took; 0 where it is not known which of several
+// datagrams it answers (Karn's rule, RFC 6298 section 3).
+func took(began time.Time, p outbound.Pace) time.Duration {
+	rtt, again := time.Since(began), p.T1
+	if again == 0 {
+		again = t1
+	}
+	if rtt >= again {
+		return 0
+	}
+	return rtt
+}
+
+// sent is how many datagrams a pace makes of a request that nobody answers.
+func sent(p outbound.Pace) int {
+	n := 1
+	for at, wait := p.T1, p.T1; at > 0 && at < p.Quiet; at += wait {
+		n++
+		wait = max(min(2*wait, p.T2), p.T1)
+	}
+	return n
 }
 
 // failureOf says what a request met: a response that is none of the good ones,

@@ -1,7 +1,12 @@
 package sip
 
 import (
+	"io"
+	"net"
+	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,6 +14,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"github.com/ata-agent/ata-agent/outbound"
+	"github.com/ata-agent/ata-agent/sip/transport"
 )
 
 func TestRegisters(t *testing.T) {
@@ -149,7 +155,7 @@ func TestRegistrationFailsOver(t *testing.T) {
 	}{
 		{"killed", func(p *proxy) { p.kill() }, false, 15*time.Second + 500*time.Millisecond},
 		{"silent", func(p *proxy) { p.set(func() { p.silent = true }) }, false, 19*time.Second + 500*time.Millisecond},
-		{"503", func(p *proxy) { p.set(func() { p.code = 503 }) }, true, 54 * time.Second},
+		{"503", func(p *proxy) { p.set(func() { p.code = 503 }) }, true, 17 * time.Second},
 		{"500", func(p *proxy) { p.set(func() { p.code = 500 }) }, true, 54 * time.Second},
 	}
 	for _, c := range cases {
@@ -214,20 +220,49 @@ func TestAnyAnswerIsLife(t *testing.T) {
 	}
 }
 
-// One in five datagrams is lost each way, two in a row are: no reason to move.
-func TestLossIsNotDeath(t *testing.T) {
+// A proxy that answers OPTIONS by 503 and takes registrations all the same is
+// believed less and less: no REGISTER for each keep-alive.
+func TestGrumblingProxyKeepsTheLine(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.proxy(p1)
+		a := w.proxy(p1)
 		w.proxy(p2)
-		n := 0
-		w.lose = func(from, to string) bool {
-			n++
-			return n*7919%100 < 20 || n%37 < 2
+		a.granted = 3600
+		a.handle = on(sip.OPTIONS, func(p *proxy, req *sip.Request) { p.answer(req, 503) })
+		w.startLine(func(c *Config) { c.Expires = time.Hour }, p1, p2)
+		await[Registered](w, time.Second)
+		none[Registered](w, 40*time.Minute)
+		asked, regs := len(w.said("OPTIONS", p1)), w.said("REGISTER", p1)
+		// The first, its challenge, and after 1, 2, 4, 8 ... 128 keep-alives one more.
+		if n := len(regs); asked < 150 || n != 2+8 {
+			t.Errorf("%d REGISTERs for %d keep-alives\n%s", n, asked, w.ladder())
 		}
-		w.startLine(nil, p1, p2)
-		await[Registered](w, time.Minute)
-		none[Registered](w, 10*time.Minute)
+		// What is said otherwise in between is forgotten.
+		a.set(func() { a.handle = nil })
+		time.Sleep(time.Minute)
+		a.set(func() { a.code = 503 })
+		if r, took := await[Registered](w, time.Minute); r.Via.Dest != p2 || took > 17*time.Second {
+			t.Errorf("via %s after %v", r.Via.Dest, took)
+		}
 	})
+}
+
+// Thirty in a hundred datagrams are lost each way for an hour: no reason to
+// move. A death is found all the same.
+func TestLossIsNotDeath(t *testing.T) {
+	for seed := range uint64(8) {
+		bubble(t, func(t *testing.T, w *world) {
+			a := w.proxy(p1)
+			w.proxy(p2)
+			w.startLine(nil, p1, p2)
+			await[Registered](w, time.Minute)
+			w.lossy(seed, 0.3)
+			none[Registered](w, time.Hour)
+			a.set(func() { a.silent = true })
+			if r, took := await[Registered](w, time.Minute); r.Via.Dest != p2 || took > 30*time.Second {
+				t.Errorf("seed %d: via %s after %v\n%s", seed, r.Via.Dest, took, w.ladder())
+			}
+		})
+	}
 }
 
 func TestAllDeadThenOneReturns(t *testing.T) {
@@ -262,8 +297,8 @@ func TestAllDeadThenOneReturns(t *testing.T) {
 						all[1].set(func() { all[1].silent, all[1].code = false, 0 })
 					}
 					limit := 5 * time.Second
-					if dead > probeLong {
-						limit = 31 * time.Second
+					if dead > 3*time.Minute {
+						limit = 42 * time.Second // probes are far apart by then, see outbound.Route.Lookout
 					}
 					r, took := await[Registered](w, 3*time.Minute)
 					if r.Via.Dest != p2 || took > limit {
@@ -397,6 +432,25 @@ func TestDigestIsNotLeaked(t *testing.T) {
 		}
 		_ = p
 	})
+}
+
+// What failed is said once and without the kernel's account of it.
+func TestFailuresReadWell(t *testing.T) {
+	udp, tls := outbound.UDP, outbound.TLS
+	at := netip.MustParseAddrPort(p1)
+	for _, c := range []struct {
+		fault transport.Fault
+		want  string
+	}{
+		{transport.Fault{Addr: at, Transport: udp, Kind: transport.Unreachable, Err: os.NewSyscallError("recvmsg", syscall.ECONNREFUSED)}, "unreachable (ICMP): port unreachable"},
+		{transport.Fault{Addr: at, Transport: udp, Kind: transport.OwnSide, Err: &net.OpError{Op: "dial", Net: "udp", Err: os.NewSyscallError("connect", syscall.ENETUNREACH)}}, "cannot send: network is unreachable"},
+		{transport.Fault{Addr: at, Transport: tls, Kind: transport.Refused, Err: &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}}, "connection refused"},
+		{transport.Fault{Addr: at, Transport: tls, Kind: transport.Lost, Err: io.EOF}, "connection lost: the proxy closed it"},
+	} {
+		if got := failureOf(sip.REGISTER, time.Now(), nil, c.fault).Error(); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
 }
 
 func TestCRLFAndSTUN(t *testing.T) {

@@ -50,7 +50,7 @@ func (c *Call) prack(g *leg, res *sip.Response, via outbound.Target) bool {
 		if before != nil {
 			<-before // one after the other, or their sequence numbers could overtake
 		}
-		c.line.send(c.ctx, via, patience, func() *sip.Request {
+		c.line.send(c.ctx, via, timerB, func() *sip.Request {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			return c.dress(g.dialog.Request(sip.PRACK), sip.NewHeader("RAck", rack))
@@ -78,9 +78,9 @@ func (c *Call) ring(s *txn.Server) {
 		return
 	}
 	l := c.line
-	_, local := c.place()
+	via, local := c.place()
 	res := s.Response(180, "", nil)
-	res.AppendHeader(&sip.ContactHeader{Address: l.contactURI(local, l.contactAddr(local))})
+	res.AppendHeader(l.contact(via, local))
 	res.AppendHeader(sip.NewHeader("Allow", allow))
 	if must {
 		// RFC 3262 3: "The value of the RSeq [...] is chosen uniformly between

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -237,24 +241,50 @@ func mailbox(body []byte) (m MessageWaiting, ok bool) {
 }
 
 // causeOf puts an error of the transport or transaction into the words of
-// package outbound.
+// package outbound, and what the system said beside them into as few more.
 func causeOf(err error) (outbound.Cause, error) {
 	var fault transport.Fault
 	switch {
 	case errors.Is(err, txn.ErrNoAnswer), errors.Is(err, context.DeadlineExceeded):
 		return outbound.NoAnswer, nil
 	case errors.As(err, &fault):
+		said := bare(fault.Err)
 		switch fault.Kind {
 		case transport.Unreachable:
-			return outbound.Unreachable, fault.Err
+			if said == syscall.ECONNREFUSED { // how a socket without an error queue says it
+				said = errors.New("port unreachable")
+			}
+			return outbound.Unreachable, said
 		case transport.Refused:
-			return outbound.Refused, fault.Err
+			if said == syscall.ECONNREFUSED {
+				said = nil
+			}
+			return outbound.Refused, said
 		case transport.Lost:
-			return outbound.Lost, fault.Err
+			if said == io.EOF {
+				said = errors.New("the proxy closed it")
+			}
+			return outbound.Lost, said
 		case transport.TLSFailed:
-			return outbound.TLSFailed, fault.Err
+			return outbound.TLSFailed, said
 		}
-		return outbound.Local, fault.Err
+		return outbound.Local, said
 	}
-	return outbound.Local, err
+	return outbound.Local, bare(err)
+}
+
+// bare is the kernel's word without the account of the call that it came from:
+// "network is unreachable" instead of "dial udp 192.0.2.7:5060: connect: network
+// is unreachable". Who and where are said already.
+func bare(err error) error {
+	for {
+		switch e := err.(type) {
+		case *net.OpError:
+			err = e.Err
+		case *os.SyscallError:
+			err = e.Err
+		default:
+			return err
+		}
+	}
 }

@@ -194,9 +194,9 @@ func (c *Call) reoffer(s *txn.Server, d *dialog.Dialog) {
 // accepted is the 200 to an INVITE or UPDATE.
 func (c *Call) accepted(s *txn.Server, body []byte, headers []sip.Header) *sip.Response {
 	l := c.line
-	_, local := c.place()
+	via, local := c.place()
 	res := s.Response(200, "", body)
-	res.AppendHeader(&sip.ContactHeader{Address: l.contactURI(local, l.contactAddr(local))})
+	res.AppendHeader(l.contact(via, local))
 	res.AppendHeader(sip.NewHeader("Allow", allow))
 	res.AppendHeader(sip.NewHeader("Supported", supported))
 	for _, h := range headers {
@@ -437,7 +437,7 @@ func (c *Call) reinvite(body []byte, lives string) (*sip.Response, error) {
 		req := c.request(sip.INVITE, sip.NewHeader("Session-Expires", lives), contentType())
 		req.SetBody(body)
 		l.keys.sign(via, req)
-		inv := l.layer.Invite(c.ctx, via, req, patience)
+		inv := l.layer.Invite(c.ctx, via, req, timerB)
 		for res := range inv.Responses() {
 			switch {
 			case res.StatusCode < 200:

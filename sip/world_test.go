@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -36,6 +37,7 @@ type world struct {
 	nat     map[netip.Addr]netip.Addr  // how an address looks from outside
 	lose    func(from, to string) bool // a datagram that gets lost
 	down    bool                       // no link at the telephone's side
+	delay   time.Duration              // of each datagram
 	streams map[netip.AddrPort]chan net.Conn
 	pipes   []*proxy
 	start   time.Time
@@ -136,6 +138,14 @@ func (w *world) DialContext(ctx context.Context, network, address string) (net.C
 	}
 }
 
+// lossy loses a part of all datagrams, each way.
+func (w *world) lossy(seed uint64, part float64) {
+	dice := rand.New(rand.NewPCG(seed, 0))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lose, w.delay = func(string, string) bool { return dice.Float64() < part }, 10*time.Millisecond
+}
+
 type stream struct {
 	net.Conn
 	here, there netip.AddrPort
@@ -184,7 +194,12 @@ func (s *sock) WriteTo(b []byte, to net.Addr) (int, error) {
 		s.give(datagram{err: &net.OpError{Op: "read", Addr: net.UDPAddrFromAddrPort(dst), Err: os.NewSyscallError("recvmsg", syscall.ECONNREFUSED)}})
 		return len(b), nil
 	}
-	peer.give(datagram{from: from, data: slices.Clone(b)})
+	d := datagram{from: from, data: slices.Clone(b)}
+	if w.delay > 0 {
+		time.AfterFunc(w.delay, func() { peer.give(d) })
+	} else {
+		peer.give(d)
+	}
 	return len(b), nil
 }
 
@@ -230,7 +245,8 @@ type proxy struct {
 	granted int // seconds
 	minimum int // Min-Expires
 	contact string
-	used    map[string]bool // nonce and nc
+	used    map[string]bool   // nonce and nc
+	said    map[string]string // the last response to each request, which its repetition gets again
 	// handle takes a request before the usual ways do; true means it was dealt with.
 	handle func(p *proxy, req *sip.Request) bool
 	// answered takes a response to a request of the proxy's.
@@ -243,7 +259,7 @@ type proxy struct {
 const password = "secret"
 
 func (w *world) proxy(addr string) *proxy {
-	p := &proxy{w: w, addr: netip.MustParseAddrPort(addr), realm: "example.net", granted: 60, used: map[string]bool{}, answers: make(chan *sip.Response, 4096)}
+	p := &proxy{w: w, addr: netip.MustParseAddrPort(addr), realm: "example.net", granted: 60, used: map[string]bool{}, said: map[string]string{}, answers: make(chan *sip.Response, 4096)}
 	p.up()
 	return p
 }
@@ -282,7 +298,7 @@ func (p *proxy) kill() { p.sock.Close() }
 
 // tcp lets the proxy listen for connections; cut closes them and refuses more.
 func (w *world) tcp(addr string) *proxy {
-	p := &proxy{w: w, addr: netip.MustParseAddrPort(addr), realm: "example.net", granted: 60, used: map[string]bool{}, answers: make(chan *sip.Response, 4096), conns: map[string]net.Conn{}}
+	p := &proxy{w: w, addr: netip.MustParseAddrPort(addr), realm: "example.net", granted: 60, used: map[string]bool{}, said: map[string]string{}, answers: make(chan *sip.Response, 4096), conns: map[string]net.Conn{}}
 	accept := make(chan net.Conn)
 	w.mu.Lock()
 	w.streams[p.addr] = accept
@@ -354,8 +370,23 @@ func (p *proxy) hear(b []byte, from netip.AddrPort) {
 		p.answers <- m
 	case *sip.Request:
 		m.SetSource(from.String())
+		// RFC 3261 section 17.2.2: "the most recently sent provisional response"
+		// or the final one "MUST be passed to the transport layer for
+		// retransmission whenever a retransmission of the request is received".
+		p.mu.Lock()
+		again, known := p.said[transaction(m.Via(), m.CSeq())]
+		p.mu.Unlock()
+		if known && m.Method != sip.ACK {
+			p.send(again, from.String())
+			return
+		}
 		p.request(m)
 	}
+}
+
+func transaction(via *sip.ViaHeader, seq *sip.CSeqHeader) string {
+	branch, _ := via.Params.Get("branch")
+	return branch + string(seq.MethodName)
 }
 
 func (p *proxy) request(req *sip.Request) {
@@ -407,6 +438,7 @@ func (p *proxy) answer(req *sip.Request, code int, more ...string) *sip.Response
 		}
 		res.AppendHeader(sip.NewHeader(more[i], more[i+1]))
 	}
+	p.set(func() { p.said[transaction(req.Via(), req.CSeq())] = res.String() })
 	p.send(res.String(), req.Source())
 	return res
 }

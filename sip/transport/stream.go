@@ -336,13 +336,22 @@ func (h *handoff) Accept() (net.Conn, error) {
 func (h *handoff) Close() error   { h.once.Do(func() { close(h.done) }); return nil }
 func (h *handoff) Addr() net.Addr { return h.addr }
 
-// source asks the kernel which of our addresses it would send from: it is the
-// one a connected socket gets. No datagram is sent.
+// source is our side of the way to a target over UDP.
 func (t *Transport) source(ctx context.Context, to outbound.Target) (Local, error) {
 	own, ok := addrPort(t.socket.LocalAddr())
 	if ok && !own.Addr().IsUnspecified() {
 		return Local{own, "UDP"}, nil
 	}
+	addr, err := t.kernels(ctx, to)
+	if err != nil {
+		return Local{}, err
+	}
+	return Local{netip.AddrPortFrom(addr.Addr(), own.Port()), "UDP"}, nil
+}
+
+// kernels is the address that the kernel would send from: a connected socket
+// gets it. No datagram is sent.
+func (t *Transport) kernels(ctx context.Context, to outbound.Target) (netip.AddrPort, error) {
 	dest := to.Dest
 	if dest == "" {
 		dest = to.Addr.String()
@@ -350,16 +359,16 @@ func (t *Transport) source(ctx context.Context, to outbound.Target) (Local, erro
 	conn, err := t.cfg.Network.DialContext(ctx, "udp", dest)
 	if err != nil {
 		if ctx.Err() != nil {
-			return Local{}, ctx.Err()
+			return netip.AddrPort{}, ctx.Err()
 		}
-		return Local{}, Fault{to.Addr, to.Transport, OwnSide, err}
+		return netip.AddrPort{}, Fault{to.Addr, to.Transport, OwnSide, err}
 	}
 	defer conn.Close()
 	addr, ok := addrPort(conn.LocalAddr())
 	if !ok {
-		return Local{}, Fault{to.Addr, to.Transport, OwnSide, errors.New("no address to send from")}
+		return netip.AddrPort{}, Fault{to.Addr, to.Transport, OwnSide, errors.New("no address to send from")}
 	}
-	return Local{netip.AddrPortFrom(addr.Addr().WithZone(""), own.Port()), "UDP"}, nil
+	return netip.AddrPortFrom(addr.Addr().WithZone(""), addr.Port()), nil
 }
 
 func upper(t outbound.Transport) string { return [...]string{"UDP", "TCP", "TLS"}[t] }

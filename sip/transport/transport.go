@@ -210,6 +210,20 @@ func (t *Transport) Connect(ctx context.Context, to outbound.Target) (Local, err
 	return s.local, nil
 }
 
+// Renew ends the connection to a target if it comes from another address than
+// the kernel would use now: an interface has gone and taken it along, and only
+// silence would tell. Over UDP there is nothing to end.
+func (t *Transport) Renew(ctx context.Context, to outbound.Target) {
+	s := t.stream(hop{to.Transport, to.Addr})
+	if s == nil {
+		return
+	}
+	now, err := t.kernels(ctx, to)
+	if err == nil && now.Addr() != s.local.Addr.Addr() {
+		s.end(errors.New("the address it came from is gone"))
+	}
+}
+
 // Close ends everything: the socket, the connections, the goroutines that
 // read them. Nothing is delivered after it has returned.
 func (t *Transport) Close() error {
