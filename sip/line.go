@@ -375,10 +375,18 @@ func (l *Line) registerOr(ctx context.Context, via outbound.Target, pace outboun
 		granted, err = l.register(ctx, &l.flow, via, pace)
 		close(done)
 	})
+	deaf := time.NewTimer(2 * l.cfg.NoAnswer)
+	defer deaf.Stop()
 	for {
 		select {
 		case <-done:
 			return granted, found, err
+		case <-deaf.C:
+			// All have been asked, and nobody says a word.
+			f := failureOf(sip.REGISTER, began, nil, txn.ErrNoAnswer)
+			l.lost = true
+			l.set("failed", via, f, ProxyProblem)
+			l.tell(Failed{l, via, f})
 		case t := <-look:
 			if t != via && via == l.found {
 				continue // from one to the other and back
