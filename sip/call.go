@@ -45,6 +45,8 @@ type Call struct {
 	updates  bool         // the far end takes UPDATE
 	timer    sessionTimer
 	early    map[string]*leg // of our INVITE, by the far end's tag
+	doubt    *doubt          // about the address of our INVITE
+	began    time.Time       // when it was dialled, if it has moved since and nothing was heard
 	reliable *provisional    // our 180, where the caller insists on a PRACK
 
 	// A request in the dialog is built by whoever waits for its answer.
@@ -226,6 +228,7 @@ func (c *Call) deliver(ctx context.Context, build func() *sip.Request) (*sip.Res
 		began := time.Now()
 		res, err := l.send(ctx, via, l.cfg.NoAnswer, build)
 		f := failureOf(sip.BYE, began, res, err)
+		f.Tries = sent(l.inDialog(via, l.cfg.NoAnswer))
 		if outbound.Judge(f) != outbound.Move || ctx.Err() != nil {
 			return res, err
 		}

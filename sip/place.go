@@ -72,29 +72,18 @@ func (c *Call) dial(number string, offer sdp.Session) {
 		c.end(0, "no proxy is known")
 		return
 	}
-	seq := uint32(dialog.FirstCSeq)
+	l.route.Urge()
+	began, seq := time.Now(), uint32(dialog.FirstCSeq)
 	var tried []outbound.Target
 	for {
 		tried = append(tried, via)
-		next, more := l.untried(tried)
-		quiet := l.cfg.NoAnswer
-		if !more {
-			quiet = timerB
-		}
-		f, done := c.attempt(setup, via, to, offer, &seq, quiet)
+		f, done := c.attempt(setup, via, tried, to, offer, &seq)
 		if done {
 			return
 		}
-		switch outbound.Judge(f) {
-		case outbound.Move:
-			at, _ := l.route.Next(via, f)
-			if !slices.Contains(tried, at) && !at.IsZero() {
-				next, more = at, true
-			} else {
-				next, more = l.untried(tried)
-			}
-		default:
-			more = false
+		next, more := outbound.Target{}, false
+		if outbound.Judge(f) == outbound.Move {
+			next, more = l.next(via, tried, c.doubt, f)
 		}
 		if !more {
 			l.log.Debug("call failed", "line", l.cfg.Name, "via", via.Dest, "error", f)
@@ -103,8 +92,25 @@ func (c *Call) dial(number string, offer sdp.Session) {
 		}
 		l.log.Debug("call moved", "line", l.cfg.Name, "from", via.Dest, "to", next.Dest, "why", f)
 		c.say(Moved{c, via, next, f})
-		via = next
+		via, c.began = next, began
 	}
+}
+
+// next is where a call goes that via did not take: to the first address that
+// has answered while via was silent, else where the route points now, else to
+// any that it has not tried.
+func (l *Line) next(via outbound.Target, tried []outbound.Target, d *doubt, f outbound.Failure) (outbound.Target, bool) {
+	at, _ := l.route.Next(via, d.failure(f))
+	if len(d.better) > 0 {
+		if better := d.better[0]; l.where() != better {
+			l.route.Alive(better, 0) // and the registration goes there too
+		}
+		return d.better[0], true
+	}
+	if !at.IsZero() && !slices.Contains(tried, at) {
+		return at, true
+	}
+	return l.untried(tried)
 }
 
 // first is the address a call begins with: where the line is registered,
@@ -135,10 +141,17 @@ func (l *Line) untried(tried []outbound.Target) (outbound.Target, bool) {
 
 // attempt takes the call to one address. done means that the call is over;
 // otherwise the failure says why the next address should be asked.
-func (c *Call) attempt(setup context.Context, via outbound.Target, to sip.Uri, offer sdp.Session, seq *uint32, quiet time.Duration) (f outbound.Failure, done bool) {
+func (c *Call) attempt(setup context.Context, via outbound.Target, tried []outbound.Target, to sip.Uri, offer sdp.Session, seq *uint32) (f outbound.Failure, done bool) {
 	l := c.line
-	began := time.Now()
-	local, err := l.reach(setup, via, quiet)
+	began, patience := time.Now(), l.route.Pace(via, string(sip.INVITE))
+	pace := patience
+	if _, more := l.untried(tried); more {
+		pace.Quiet = max(pace.Quiet, l.cfg.NoAnswer)
+	} else {
+		pace.Quiet = timerB
+	}
+	c.doubt = l.doubts(via, tried, patience)
+	local, err := l.reach(setup, via, pace.Quiet)
 	if c.hungUp() {
 		c.end(0, "hung up")
 		return f, true
@@ -157,8 +170,11 @@ func (c *Call) attempt(setup context.Context, via outbound.Target, to sip.Uri, o
 		req := c.invite(to, *seq, expires)
 		*seq++
 		l.keys.sign(via, req)
-		inv := l.layer.Invite(c.ctx, via, req, quiet)
+		c.doubt.settle()
+		c.doubt = l.doubts(via, tried, patience)
+		inv := l.layer.InviteAt(c.ctx, via, req, pace)
 		res, err := c.await(inv, req, via)
+		c.doubt.settle()
 		switch {
 		case res == nil && err == nil:
 			return f, true
@@ -243,8 +259,12 @@ func (c *Call) invite(to sip.Uri, seq uint32, expires time.Duration) *sip.Reques
 func (c *Call) await(inv *txn.Invite, req *sip.Request, via outbound.Target) (*sip.Response, error) {
 	l := c.line
 	var final *sip.Response
-	long := time.NewTimer(ringLong)
+	d, long := c.doubt, time.NewTimer(ringLong)
 	defer long.Stop()
+	gone := func() (*sip.Response, error) { // silent, and another is not
+		inv.Abandon()
+		return nil, txn.ErrNoAnswer
+	}
 	accepted, ringing := false, false
 	home, _ := l.route.Current()
 	for {
@@ -263,6 +283,11 @@ func (c *Call) await(inv *txn.Invite, req *sip.Request, via outbound.Target) (*s
 				}
 				return final, inv.Err()
 			}
+			d.settle()
+			if res.StatusCode > 100 && !c.began.IsZero() {
+				l.route.Noticed(fmt.Sprintf("a call took %.1f s longer", time.Since(c.began).Seconds()))
+				c.began = time.Time{}
+			}
 			if res.StatusCode != 401 && res.StatusCode != 407 && !accepted {
 				accepted = true
 				l.keys.accepted(via, req, res)
@@ -280,6 +305,16 @@ func (c *Call) await(inv *txn.Invite, req *sip.Request, via outbound.Target) (*s
 				final = res
 			}
 		case <-moved:
+		case <-d.suspect.C:
+			d.begin(c.ctx)
+		case <-d.over.C:
+			if d.late = true; d.leave() {
+				return gone()
+			}
+		case t := <-d.spoke:
+			if d.heard(t) {
+				return gone()
+			}
 		case <-c.hung:
 			inv.Cancel()
 			c.end(0, "hung up")

@@ -49,10 +49,11 @@ func (l *Line) send(ctx context.Context, via outbound.Target, quiet time.Duratio
 	if _, err := l.reach(ctx, via, quiet); err != nil {
 		return nil, err
 	}
+	pace := l.inDialog(via, quiet)
 	for try := 0; ; try++ {
 		req := build()
 		l.keys.sign(via, req)
-		res, err := l.layer.Do(ctx, via, req, quiet)
+		res, err := l.layer.DoAt(ctx, via, req, pace)
 		if err != nil {
 			return nil, err
 		}
@@ -67,6 +68,13 @@ func (l *Line) send(ctx context.Context, via outbound.Target, quiet time.Duratio
 		l.keys.accepted(via, req, res)
 		return res, nil
 	}
+}
+
+// inDialog is the pace of requests in a call. Somebody waits for what comes of
+// them, and where many datagrams are lost four would be few.
+func (l *Line) inDialog(via outbound.Target, quiet time.Duration) outbound.Pace {
+	pace := l.route.Pace(via, string(sip.BYE))
+	return outbound.Pace{T1: min(pace.T1, t1), T2: 2 * t1, Quiet: quiet}
 }
 
 // retry signs a BYE that the transactions send on their own, for a call that

@@ -38,6 +38,7 @@ type world struct {
 	lose    func(from, to string) bool // a datagram that gets lost
 	down    bool                       // no link at the telephone's side
 	delay   time.Duration              // of each datagram
+	last    time.Time                  // when the latest delayed one arrives
 	streams map[netip.AddrPort]chan net.Conn
 	pipes   []*proxy
 	start   time.Time
@@ -196,7 +197,11 @@ func (s *sock) WriteTo(b []byte, to net.Addr) (int, error) {
 	}
 	d := datagram{from: from, data: slices.Clone(b)}
 	if w.delay > 0 {
-		time.AfterFunc(w.delay, func() { peer.give(d) })
+		// Never two at one instant: they come in the order in which they were sent.
+		if w.last = w.last.Add(time.Microsecond); w.last.Before(time.Now().Add(w.delay)) {
+			w.last = time.Now().Add(w.delay)
+		}
+		time.AfterFunc(time.Until(w.last), func() { peer.give(d) })
 	} else {
 		peer.give(d)
 	}
