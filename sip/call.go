@@ -228,7 +228,7 @@ func (c *Call) deliver(ctx context.Context, build func() *sip.Request) (*sip.Res
 		began := time.Now()
 		res, err := l.send(ctx, via, l.cfg.NoAnswer, build)
 		f := failureOf(sip.BYE, began, res, err)
-		f.Tries = sent(l.inDialog(via, l.cfg.NoAnswer))
+		f.Tries = unanswered(via, sent(l.inDialog(via, l.cfg.NoAnswer)))
 		if outbound.Judge(f) != outbound.Move || ctx.Err() != nil {
 			return res, err
 		}

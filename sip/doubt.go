@@ -127,10 +127,10 @@ func (d *doubt) leave() bool { return d.late && !d.lives && len(d.better) > 0 }
 // silent when another spoke.
 func (d *doubt) failure(f outbound.Failure) outbound.Failure {
 	f.Urgent = true
-	if f.Cause != outbound.NoAnswer || f.Code != 0 {
+	if f.Cause != outbound.NoAnswer || f.Code != 0 || f.Began.IsZero() {
 		return f
 	}
-	f.Tries = sent(outbound.Pace{T1: d.pace.T1, T2: d.pace.T2, Quiet: time.Since(f.Began)}) + int(d.questions.Load())
+	f.Tries = unanswered(d.via, sent(outbound.Pace{T1: d.pace.T1, T2: d.pace.T2, Quiet: time.Since(f.Began)})+int(d.questions.Load()))
 	if len(d.better) > 0 {
 		silent := outbound.Failure{Method: string(sip.OPTIONS), Cause: outbound.NoAnswer, Began: f.Began,
 			Tries: int(time.Since(f.Began)/d.pace.T1) - 1}

@@ -61,11 +61,11 @@ func (l *Line) register(ctx context.Context, f *flow, via outbound.Target, pace 
 		res, err := l.layer.DoAt(ctx, via, req, pace)
 		if err != nil {
 			fail := failureOf(sip.REGISTER, began, nil, err)
-			fail.Tries = sent(pace)
+			fail.Tries = unanswered(via, sent(pace))
 			return 0, fail
 		}
 		l.learn(via, local, res)
-		for range sent(outbound.Pace{T1: pace.T1, T2: pace.T2, Quiet: time.Since(began)}) - 1 {
+		for range unanswered(via, sent(outbound.Pace{T1: pace.T1, T2: pace.T2, Quiet: time.Since(began)})-1) {
 			l.route.Missed(via)
 		}
 		switch code := res.StatusCode; {
@@ -279,10 +279,19 @@ func took(began time.Time, p outbound.Pace) time.Duration {
 	return rtt
 }
 
+// unanswered is what n questions in vain prove. Over a connection nothing is
+// lost: there one says it all.
+func unanswered(via outbound.Target, n int) int {
+	if via.Transport != outbound.UDP {
+		return 0
+	}
+	return n
+}
+
 // sent is how many datagrams a pace makes of a request that nobody answers.
 func sent(p outbound.Pace) int {
 	n := 1
-	for at, wait := p.T1, p.T1; at > 0 && at < p.Quiet; at += wait {
+	for at, wait := p.T1, p.T1; at > 0 && at < min(p.Quiet, timerB); at += wait {
 		n++
 		wait = max(min(2*wait, p.T2), p.T1)
 	}
