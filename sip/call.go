@@ -43,6 +43,7 @@ type Call struct {
 	body     string       // our latest session as it was sent
 	offered  bool         // an offer of ours waits for its answer
 	updates  bool         // the far end takes UPDATE
+	stale    bool         // the far end does not know yet where we are
 	timer    sessionTimer
 	early    map[string]*leg // of our INVITE, by the far end's tag
 	doubt    *doubt          // about the address of our INVITE
@@ -222,41 +223,67 @@ func (c *Call) moveTo(via outbound.Target, local transport.Local) {
 // has others do that.
 func (c *Call) deliver(ctx context.Context, build func() *sip.Request) (*sip.Response, error) {
 	l := c.line
-	via, _ := c.place()
-	tried := []outbound.Target{}
+	via := c.way()
+	tried := []outbound.Target{via}
 	for {
 		began := time.Now()
 		res, err := l.send(ctx, via, l.cfg.NoAnswer, build)
 		f := failureOf(sip.BYE, began, res, err)
 		f.Tries = unanswered(via, sent(l.inDialog(via, l.cfg.NoAnswer)))
-		if outbound.Judge(f) != outbound.Move || ctx.Err() != nil {
+		next, ok := c.detour(ctx, via, f, tried)
+		if !ok {
 			return res, err
 		}
-		tried = append(tried, via)
-		next := via
-		l.route.Next(via, f)
-		if at, ok := l.route.Current(); ok && !slices.Contains(tried, at) {
-			next = at
-		} else {
-			for _, t := range l.route.Targets() {
-				if !slices.Contains(tried, t) {
-					next = t
-					break
-				}
-			}
-		}
-		if next == via {
-			return res, err
-		}
-		local, unreachable := l.reach(ctx, next, l.cfg.NoAnswer)
-		c.mu.Lock()
-		c.dialog.Detour(via.Addr)
-		if c.via = next; unreachable == nil {
-			c.local = local
-		}
-		c.mu.Unlock()
-		via = next
+		tried, via = append(tried, next), next
 	}
+}
+
+// way is the address that the call's next request goes to: its proxy, unless
+// that is known to be dead and the line has left it.
+func (c *Call) way() outbound.Target {
+	l := c.line
+	via, _ := c.place()
+	at := l.where()
+	if at == via || at.IsZero() {
+		return via
+	}
+	for _, p := range l.route.Status().Ring {
+		if p.Target == via && p.State == "failed" {
+			return c.pass(c.ctx, via, at)
+		}
+	}
+	return via
+}
+
+// detour leads a request in the dialog that failed at via to an address that it
+// has not tried. It returns false when there is none, or via did its work.
+func (c *Call) detour(ctx context.Context, via outbound.Target, f outbound.Failure, tried []outbound.Target) (outbound.Target, bool) {
+	l := c.line
+	if outbound.Judge(f) != outbound.Move || ctx.Err() != nil {
+		return via, false
+	}
+	l.route.Next(via, f)
+	next := l.where()
+	if slices.Contains(tried, next) || next.IsZero() {
+		var more bool
+		if next, more = l.untried(tried); !more {
+			return via, false
+		}
+	}
+	return c.pass(ctx, via, next), true
+}
+
+// pass has the dialog's requests pass by way of next and not via. The route set
+// stays, but for a first route that names the dead address.
+func (c *Call) pass(ctx context.Context, via, next outbound.Target) outbound.Target {
+	local, err := c.line.reach(ctx, next, c.line.cfg.NoAnswer)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dialog.Detour(via.Addr)
+	if c.via = next; err == nil {
+		c.local = local
+	}
+	return next
 }
 
 // bye ends the dialog at the far end. The caller has told Ended already: a

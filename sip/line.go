@@ -49,16 +49,22 @@ type Config struct {
 	Network     transport.Network
 	Local       string // address to listen on; empty: any
 	Roots       *x509.CertPool
-	Expires     time.Duration  // of the registration, asked for; 0: an hour
-	KeepAlive   time.Duration  // 0: 15 s
-	KeepAliveBy string         // "options" (also ""), "crlf", "stun", "off"
-	NoAnswer    time.Duration  // silence after which the next address is tried at the latest; 0: 4 s
-	Standby     string         // "probe" (also ""), "register", "off": see the package's page
-	Emergency   []string       // numbers whose calls do not wait for a proxy to be sure: 112, 911, ...
-	InstanceID  string         // "urn:uuid:...", RFC 5626; empty: none
-	UserAgent   string         // empty: none is sent
-	Random      func() float64 // from [0, 1), for jitter; nil: math/rand. Any goroutine calls it.
-	Logger      *slog.Logger   // nil: slog.Default. What events tell is logged as debugging only.
+	Expires     time.Duration // of the registration, asked for; 0: an hour
+	KeepAlive   time.Duration // 0: 15 s
+	KeepAliveBy string        // "options" (also ""), "crlf", "stun", "off"
+	NoAnswer    time.Duration // silence after which the next address is tried at the latest; 0: 4 s
+	Standby     string        // "probe" (also ""), "register", "off": see the package's page
+	Emergency   []string      // numbers whose calls do not wait for a proxy to be sure: 112, 911, ...
+	InstanceID  string        // "urn:uuid:...", RFC 5626; empty: none
+	UserAgent   string        // empty: none is sent
+
+	// MediaFlows says whether sound of the call with this ID was heard lately.
+	// While it is, a call is not ended because its signalling has died. It is
+	// called by any goroutine and must not wait. nil: nothing is known of sound.
+	MediaFlows func(callID string) bool
+
+	Random func() float64 // from [0, 1), for jitter; nil: math/rand. Any goroutine calls it.
+	Logger *slog.Logger   // nil: slog.Default. What events tell is logged as debugging only.
 }
 
 // Defaults and limits of our own choice.

@@ -3,6 +3,7 @@ package sip
 import (
 	"context"
 	crand "crypto/rand"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -236,5 +237,14 @@ func (l *Line) elsewhere(ctx context.Context, via outbound.Target) bool {
 		// the keep-alive.
 		return false
 	}
-	return local.Addr != l.flow.local.Addr
+	if local.Addr == l.flow.local.Addr {
+		return false
+	}
+	l.mu.Lock()
+	calls := slices.Collect(maps.Keys(l.active))
+	l.mu.Unlock()
+	for _, c := range calls {
+		l.spawn(func() { c.post(c.relocate) })
+	}
+	return true
 }

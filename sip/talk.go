@@ -2,12 +2,14 @@ package sip
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 
+	"github.com/ata-agent/ata-agent/outbound"
 	"github.com/ata-agent/ata-agent/sip/dialog"
 	"github.com/ata-agent/ata-agent/sip/sdp"
 	"github.com/ata-agent/ata-agent/sip/txn"
@@ -43,6 +45,9 @@ func (c *Call) talk(late <-chan *sip.Response, fork func(*sip.Response)) {
 	}
 	c.linger(late, fork)
 }
+
+// lookAgain is when a call whose signalling has failed is looked at again.
+const lookAgain = 10 * time.Second
 
 // never is longer than any call.
 const never = 10000 * time.Hour
@@ -372,13 +377,71 @@ func (t *sessionTimer) restart() {
 // expire does what the timer has come for.
 func (c *Call) expire() {
 	t := &c.timer
-	if !t.ours || time.Since(t.since) >= t.every {
+	switch {
+	case c.stale:
+		c.renegotiate()
+		return
+	case !t.ours || time.Since(t.since) >= t.every:
+		if c.spared() {
+			return
+		}
 		c.end(0, "the far end gave no sign of life")
 		c.bye()
 		return
 	}
 	t.next = t.since.Add(t.every)
 	c.refresh()
+}
+
+// spared reports whether a call that signalling calls dead goes on, because its
+// sound flows: two people talk, and a proxy has lost its memory. It is looked
+// at again every now and then.
+func (c *Call) spared() bool {
+	flows := c.line.cfg.MediaFlows
+	if flows == nil || !flows(c.id) {
+		return false
+	}
+	c.timer.next = time.Now().Add(lookAgain)
+	return true
+}
+
+// relocate tells the far end that we have another address now, where it is to
+// send sound and requests.
+func (c *Call) relocate() {
+	via, before := c.place()
+	if c.over || c.dialog == nil || c.dialog.Early {
+		return
+	}
+	local, err := c.line.reach(c.ctx, via, c.line.cfg.NoAnswer)
+	if err != nil || local.Addr == before.Addr {
+		return
+	}
+	c.moveTo(via, local)
+	c.ours.Addr = netip.AddrPortFrom(local.Addr.Addr().WithZone(""), c.ours.Addr.Port())
+	c.renegotiate()
+}
+
+// renegotiate sends a re-INVITE with the session as it is, and again until the
+// far end has taken it.
+func (c *Call) renegotiate() {
+	if c.stale = true; c.offered {
+		c.timer.next = time.Now().Add(time.Second)
+		return
+	}
+	lives := ""
+	if c.timer.every > 0 {
+		lives = fmt.Sprintf("%d;refresher=uac", c.timer.every/time.Second)
+	}
+	c.offer(lives, func(res *sip.Response, err error) {
+		switch {
+		case c.over:
+		case err == nil && (res.IsSuccess() || res.StatusCode == 491 || res.StatusCode == 481 || res.StatusCode == 408):
+			c.stale = !res.IsSuccess()
+			c.refreshed(res, nil)
+		default:
+			c.timer.next = time.Now().Add(lookAgain)
+		}
+	})
 }
 
 // refresh sends the sign of life: UPDATE where the far end takes that, else a
@@ -398,6 +461,11 @@ func (c *Call) refresh() {
 		})
 		return
 	}
+	c.offer(lives, c.refreshed)
+}
+
+// offer sends a re-INVITE and has the call's goroutine hear what came of it.
+func (c *Call) offer(lives string, then func(*sip.Response, error)) {
 	c.offered = true
 	body := c.describe(c.current())
 	c.line.spawn(func() {
@@ -408,7 +476,7 @@ func (c *Call) refresh() {
 				c.theirs = s
 				c.tune()
 			}
-			c.refreshed(res, err)
+			then(res, err)
 		})
 	})
 }
@@ -432,12 +500,20 @@ func sessionIn2xx(res *sip.Response) *sdp.Session {
 // reinvite sends a re-INVITE and acknowledges its 2xx. It waits.
 func (c *Call) reinvite(body []byte, lives string) (*sip.Response, error) {
 	l := c.line
+	via := c.way()
+	tried := []outbound.Target{via}
 	for try := 0; ; try++ {
-		via, _ := c.place()
-		req := c.request(sip.INVITE, sip.NewHeader("Session-Expires", lives), contentType())
+		more := []sip.Header{contentType()}
+		if lives != "" {
+			more = append(more, sip.NewHeader("Session-Expires", lives))
+		}
+		began := time.Now()
+		req := c.request(sip.INVITE, more...)
 		req.SetBody(body)
 		l.keys.sign(via, req)
-		inv := l.layer.Invite(c.ctx, via, req, timerB)
+		pace := l.inDialog(via, l.cfg.NoAnswer)
+		inv := l.layer.InviteAt(c.ctx, via, req, pace)
+		var final *sip.Response
 		for res := range inv.Responses() {
 			switch {
 			case res.StatusCode < 200:
@@ -449,16 +525,23 @@ func (c *Call) reinvite(body []byte, lives string) (*sip.Response, error) {
 				c.acknowledge(&d, req, via)
 				l.spawn(func() { ends(inv) })
 				return res, nil
-			case try < maxTries && l.keys.challenged(via, req, res) == nil:
-				ends(inv)
 			default:
-				ends(inv)
-				return res, nil
+				final = res
 			}
 		}
-		if err := inv.Err(); err != nil {
-			return nil, err
+		if final != nil && try < maxTries && l.keys.challenged(via, req, final) == nil {
+			continue
 		}
+		f := failureOf(sip.INVITE, began, final, inv.Err())
+		f.Tries = unanswered(via, sent(pace))
+		next, ok := c.detour(c.ctx, via, f, tried)
+		if !ok {
+			if final != nil {
+				return final, nil
+			}
+			return nil, f
+		}
+		tried, via = append(tried, next), next
 	}
 }
 
@@ -507,7 +590,10 @@ func (c *Call) refreshed(res *sip.Response, err error) {
 		soon(0)
 	case res.StatusCode == 481 || res.StatusCode == 408:
 		// RFC 4028 section 10 and RFC 3261 section 12.2.1.2: "the UAC SHOULD
-		// terminate the dialog".
+		// terminate the dialog". Not while two people hear each other.
+		if c.spared() {
+			return
+		}
 		c.end(res.StatusCode, "the far end does not know the call any more")
 		c.bye()
 	default:

@@ -48,6 +48,8 @@ type world struct {
 	stop    func()
 	done    chan struct{}
 	port    uint16
+	own     netip.Addr // the telephone's
+	wild    bool       // its socket is bound to any address
 }
 
 type heard struct {
@@ -86,13 +88,13 @@ type datagram struct {
 
 func newWorld(t *testing.T) *world {
 	return &world{t: t, socks: map[netip.AddrPort]*sock{}, nat: map[netip.Addr]netip.Addr{}, streams: map[netip.AddrPort]chan net.Conn{},
-		start: time.Now(), events: make(chan Event, 4096), done: make(chan struct{}), port: 40000}
+		start: time.Now(), events: make(chan Event, 4096), done: make(chan struct{}), port: 40000, own: addr("10.0.0.2")}
 }
 
 func (w *world) ListenPacket(_ context.Context, _, address string) (net.PacketConn, error) {
 	host, port, _ := net.SplitHostPort(address)
 	if host == "" {
-		host = "10.0.0.2"
+		host = w.own.String()
 	}
 	if port == "0" {
 		w.port++
@@ -115,13 +117,13 @@ func (w *world) listen(at netip.AddrPort) (*sock, error) {
 func (w *world) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	to := netip.MustParseAddrPort(address)
 	w.mu.Lock()
-	down, accept := w.down, w.streams[to]
+	down, accept, here := w.down, w.streams[to], w.own
 	w.mu.Unlock()
 	if down {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ENETUNREACH}
 	}
 	if network == "udp" {
-		return &sock{w: w, addr: netip.MustParseAddrPort("10.0.0.2:1"), peer: to, closed: make(chan struct{})}, nil
+		return &sock{w: w, addr: netip.AddrPortFrom(here, 1), peer: to, closed: make(chan struct{})}, nil
 	}
 	if accept == nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
@@ -173,7 +175,7 @@ func (s *sock) WriteTo(b []byte, to net.Addr) (int, error) {
 	w := s.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	phone := s.addr.Addr() == netip.MustParseAddr("10.0.0.2")
+	phone := s.addr.Addr() == w.own
 	if phone && w.down {
 		return 0, &net.OpError{Op: "write", Err: syscall.ENETUNREACH}
 	}
@@ -227,7 +229,29 @@ func (s *sock) Close() error {
 	return nil
 }
 
-func (s *sock) LocalAddr() net.Addr              { return net.UDPAddrFromAddrPort(s.addr) }
+func (s *sock) LocalAddr() net.Addr {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	if s.w.wild && s.addr.Addr() == s.w.own && !s.peer.IsValid() {
+		return net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.IPv4Unspecified(), s.addr.Port()))
+	}
+	return net.UDPAddrFromAddrPort(s.addr)
+}
+
+// renumber gives the telephone another address.
+func (w *world) renumber(to netip.Addr) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for at, s := range w.socks {
+		if at.Addr() == w.own {
+			delete(w.socks, at)
+			s.addr = netip.AddrPortFrom(to, at.Port())
+			w.socks[s.addr] = s
+		}
+	}
+	w.own = to
+}
+
 func (s *sock) RemoteAddr() net.Addr             { return net.UDPAddrFromAddrPort(s.peer) }
 func (s *sock) Read([]byte) (int, error)         { return 0, net.ErrClosed }
 func (s *sock) Write([]byte) (int, error)        { return 0, net.ErrClosed }
