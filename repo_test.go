@@ -56,7 +56,7 @@ var fences = map[string][]string{
 	"github.com/pion/rtcp":            {"internal/media/rtp", "internal/lab"},
 	"github.com/pion/sdp":             {"sip/sdp", "internal/lab"},
 	"github.com/pelletier/go-toml":    {"internal/config"},
-	"golang.org/x/sys":                {"hal", "sip/transport", "cmd/ata-agent"},
+	"golang.org/x/sys":                {"hal", "internal/link", "sip/transport", "cmd/ata-agent"},
 	"github.com/rogpeppe/go-internal": {"cmd"},
 	"pgregory.net/rapid":              {"outbound", "sip", "internal", "hal"},
 	"go.uber.org/goleak":              {"outbound", "sip", "internal", "hal", "cmd"},

@@ -12,6 +12,44 @@
 //
 // A line is a goroutine that runs; so is each call. They are told what to do
 // by methods that do not wait, and tell what happened by events.
+//
+// # How it knows
+//
+// Any answer is life. Silence is doubted by questions, at the pace that the
+// route has learnt for the way to that address, and only their number proves a
+// death: on a way that loses a third of all datagrams it takes more of them. An
+// ICMP error is a hint that is asked about once. A keep-alive answered by 503
+// brings the refresh forward, and the answer to that counts. Other addresses
+// are asked now and then (Standby "probe"), or hold a second registration
+// ("register", RFC 5626), or are left alone ("off").
+//
+// # How it moves
+//
+// A registration goes where the route points, after the wait that spreads a
+// fleet; a call goes at once. While its proxy is silent other addresses are
+// asked, and the first to speak gets it: see [Config] and the type doubt. A
+// call to an emergency number goes everywhere, one address a second. Going back
+// to a preferred address begins with a registration there, so there is no gap.
+//
+// # What SIP makes impossible
+//
+// Sound never passes through a proxy's signalling, so a call goes on when its
+// proxy dies, and the requests in it are tried by way of the others with the
+// route set kept but for the dead proxy's own entry. Three things cannot be had:
+//
+//   - A proxy that keeps the state of a call (a back-to-back user agent, a
+//     session border controller) takes that with it. Another one answers 481:
+//     hold, transfer and the far end's hanging up are lost, and so is the sound
+//     if it went through the same box. What is left is to notice, and to dial
+//     again.
+//   - A far end whose own route set names the dead proxy cannot reach us: its
+//     BYE or hold goes there. We learn of it by its silence.
+//   - An INVITE that a proxy took with 100 or 180 and died with cannot be asked
+//     about. It may ring on; where it is taken elsewhere, the far end may ring
+//     twice, and knows by Call-ID and tag that it is one call.
+//
+// While [Config.MediaFlows] says that sound is heard, a session timer that runs
+// out, a 481 or a 408 ends nothing: people hang up when they have heard enough.
 package sip
 
 import (

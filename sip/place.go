@@ -73,6 +73,10 @@ func (c *Call) dial(number string, offer sdp.Session) {
 		return
 	}
 	l.route.Urge()
+	if l.emergency(number) {
+		c.rush(setup, via, to, offer)
+		return
+	}
 	began, seq := time.Now(), uint32(dialog.FirstCSeq)
 	var tried []outbound.Target
 	for {
@@ -253,10 +257,19 @@ func (c *Call) invite(to sip.Uri, seq uint32, expires time.Duration) *sip.Reques
 	return req
 }
 
+// An invite is an INVITE on its way: a *txn.Invite, or the path of an emergency
+// call that won.
+type invite interface {
+	Responses() <-chan *sip.Response
+	Err() error
+	Cancel()
+	Abandon()
+}
+
 // await listens to one INVITE. It returns the final response if that is not a
 // 2xx, or why there is none; nil and nil mean that the call is over: hung up,
 // or answered and ended since.
-func (c *Call) await(inv *txn.Invite, req *sip.Request, via outbound.Target) (*sip.Response, error) {
+func (c *Call) await(inv invite, req *sip.Request, via outbound.Target) (*sip.Response, error) {
 	l := c.line
 	var final *sip.Response
 	d, long := c.doubt, time.NewTimer(ringLong)
@@ -339,7 +352,7 @@ func (c *Call) await(inv *txn.Invite, req *sip.Request, via outbound.Target) (*s
 
 // drain reads what still comes of an INVITE that nobody waits for. The layer
 // clears it up.
-func (c *Call) drain(inv *txn.Invite) {
+func (c *Call) drain(inv invite) {
 	c.linger(inv.Responses(), func(*sip.Response) {})
 }
 
@@ -384,7 +397,7 @@ func (c *Call) agreed() *sdp.Session {
 }
 
 // answered takes the 2xx: acknowledges it and talks, or ends what cannot work.
-func (c *Call) answered(inv *txn.Invite, req *sip.Request, res *sip.Response, via outbound.Target) {
+func (c *Call) answered(inv invite, req *sip.Request, res *sip.Response, via outbound.Target) {
 	tag, _ := res.To().Params.Get("tag")
 	g := c.early[tag]
 	if g == nil {

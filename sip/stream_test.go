@@ -1,6 +1,12 @@
 package sip
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -91,4 +97,81 @@ func TestTCPCallFailsOver(t *testing.T) {
 			}
 		})
 	}
+}
+
+// certificate vouches for itself under a name.
+func certificate(t *testing.T, name string) (tls.Certificate, *x509.CertPool) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	about := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, about, about, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
+}
+
+// A line over TLS to bare addresses: the name that the certificate must show is
+// the configured one, and an impostor who has another is left for the next.
+func TestTLS(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.name = "proxy.example.net"
+		good, roots := certificate(t, w.name)
+		other, _ := certificate(t, "impostor.example.net")
+		a, b := w.tcp(p1), w.tcp(p2)
+		names := make(chan string, 16)
+		for p, cert := range map[*proxy]tls.Certificate{a: other, b: good} {
+			p.secure = &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				names <- h.ServerName
+				return &cert, nil
+			}}
+		}
+		w.startLine(func(c *Config) { c.Roots = roots }, p1+";transport=tls", p2+";transport=tls")
+		f, _ := await[Failed](w, time.Second)
+		if f.Via.Dest != p1 || !strings.HasPrefix(f.Err.Error(), "TLS failed: ") {
+			t.Errorf("%v", f)
+		}
+		r, _ := await[Registered](w, time.Second)
+		if r.Via.Dest != p2 || !strings.Contains(b.binding(), ";transport=tls") {
+			t.Errorf("%s bound to %s", r.Via.Dest, b.binding())
+		}
+		for len(names) > 0 {
+			if n := <-names; n != w.name {
+				t.Errorf("asked for %q", n)
+			}
+		}
+		if n := len(w.said("REGISTER", p1)); n != 0 {
+			t.Errorf("%d REGISTERs to an impostor", n)
+		}
+		c := w.line.Call("1", local)
+		await[Answered](w, time.Second)
+		c.Hangup()
+		await[Ended](w, time.Second)
+	})
+}
+
+// An INVITE longer than RFC 3261 section 18.1.1 likes for UDP goes out whole:
+// its credentials and routes are wanted, and the network fragments it.
+func TestLongInvite(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.proxy(p1)
+		w.startLine(func(c *Config) { c.DisplayName = strings.Repeat("x", 1500) }, p1)
+		await[Registered](w, time.Second)
+		w.line.Call("1", local)
+		await[Answered](w, time.Second)
+		inv := w.said("INVITE", p1)
+		if len(inv) != 1 || len(inv[0].text) < 2000 || !strings.HasSuffix(inv[0].text, "\r\n") {
+			t.Errorf("%d INVITEs", len(inv))
+		}
+		_ = p
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/md5"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -50,6 +51,7 @@ type world struct {
 	port    uint16
 	own     netip.Addr // the telephone's
 	wild    bool       // its socket is bound to any address
+	name    string     // that certificates of proxies must show
 }
 
 type heard struct {
@@ -281,6 +283,7 @@ type proxy struct {
 	// answered takes a response to a request of the proxy's.
 	answers chan *sip.Response
 	conns   map[string]net.Conn // by the telephone's address
+	secure  *tls.Config         // of its connections; nil: TCP
 	byes    atomic.Int32
 	cancels atomic.Int32
 }
@@ -336,6 +339,9 @@ func (w *world) tcp(addr string) *proxy {
 	go func() {
 		for conn := range accept {
 			from := conn.RemoteAddr().String()
+			if p.secure != nil {
+				conn = tls.Server(conn, p.secure)
+			}
 			p.set(func() { p.conns[from] = conn })
 			go func() {
 				parser := sip.NewParser().NewSIPStream()
@@ -583,6 +589,7 @@ func (w *world) startLine(change func(*Config), proxies ...string) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
+		e.TLSName = w.name
 		list = append(list, e)
 	}
 	log := slog.New(slog.DiscardHandler)
