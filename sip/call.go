@@ -229,7 +229,7 @@ func (c *Call) deliver(ctx context.Context, build func() *sip.Request) (*sip.Res
 		began := time.Now()
 		res, err := l.send(ctx, via, l.cfg.NoAnswer, build)
 		f := failureOf(sip.BYE, began, res, err)
-		f.Tries = unanswered(via, sent(l.inDialog(via, l.cfg.NoAnswer)))
+		f.Tries = unanswered(f, via, sent(l.inDialog(via, l.cfg.NoAnswer)))
 		next, ok := c.detour(ctx, via, f, tried)
 		if !ok {
 			return res, err

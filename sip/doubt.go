@@ -130,7 +130,7 @@ func (d *doubt) failure(f outbound.Failure) outbound.Failure {
 	if f.Cause != outbound.NoAnswer || f.Code != 0 || f.Began.IsZero() {
 		return f
 	}
-	f.Tries = unanswered(d.via, sent(outbound.Pace{T1: d.pace.T1, T2: d.pace.T2, Quiet: time.Since(f.Began)})+int(d.questions.Load()))
+	f.Tries = unanswered(f, d.via, sent(outbound.Pace{T1: d.pace.T1, T2: d.pace.T2, Quiet: time.Since(f.Began)})+int(d.questions.Load()))
 	if len(d.better) > 0 {
 		silent := outbound.Failure{Method: string(sip.OPTIONS), Cause: outbound.NoAnswer, Began: f.Began,
 			Tries: int(time.Since(f.Began)/d.pace.T1) - 1}

@@ -220,7 +220,7 @@ func (c *Call) prefer(win *path, paths []*path) {
 			continue
 		}
 		f := outbound.Failure{Method: string(sip.INVITE), Cause: outbound.NoAnswer, Began: p.began, Urgent: true}
-		f.Tries = unanswered(p.via, sent(outbound.Pace{T1: t1, T2: timerB, Quiet: time.Since(p.began)}))
+		f.Tries = unanswered(f, p.via, sent(outbound.Pace{T1: t1, T2: timerB, Quiet: time.Since(p.began)}))
 		l.route.Next(p.via, f)
 		if l.where() != win.via {
 			l.route.Alive(win.via, 0)

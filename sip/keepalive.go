@@ -172,7 +172,7 @@ func (l *Line) proof(ctx context.Context, via outbound.Target, moved <-chan stru
 		break
 	}
 	f := failureOf(sip.OPTIONS, began, nil, err)
-	f.Tries, f.Urgent = unanswered(via, len(q.asked)), l.Status().Calls > 0
+	f.Tries, f.Urgent = unanswered(f, via, len(q.asked)), l.Status().Calls > 0
 	verdict := outbound.Judge(f)
 	next, wait := l.route.Next(via, f)
 	l.log.Debug("keep-alive failed", "line", l.cfg.Name, "via", via.Dest, "error", f, "tries", f.Tries, "next", next.Dest)

@@ -61,11 +61,11 @@ func (l *Line) register(ctx context.Context, f *flow, via outbound.Target, pace 
 		res, err := l.layer.DoAt(ctx, via, req, pace)
 		if err != nil {
 			fail := failureOf(sip.REGISTER, began, nil, err)
-			fail.Tries = unanswered(via, sent(pace))
+			fail.Tries = unanswered(fail, via, sent(pace))
 			return 0, fail
 		}
 		l.learn(via, local, res)
-		for range unanswered(via, sent(outbound.Pace{T1: pace.T1, T2: pace.T2, Quiet: time.Since(began)})-1) {
+		for range unanswered(outbound.Failure{}, via, sent(outbound.Pace{T1: pace.T1, T2: pace.T2, Quiet: time.Since(began)})-1) {
 			l.route.Missed(via)
 		}
 		switch code := res.StatusCode; {
@@ -279,10 +279,10 @@ func took(began time.Time, p outbound.Pace) time.Duration {
 	return rtt
 }
 
-// unanswered is what n questions in vain prove. Over a connection nothing is
-// lost: there one says it all.
-func unanswered(via outbound.Target, n int) int {
-	if via.Transport != outbound.UDP {
+// unanswered is how many questions in vain there were, where their number says
+// something. Over a connection nothing is lost: there one says it all.
+func unanswered(f outbound.Failure, via outbound.Target, n int) int {
+	if f.Cause != outbound.NoAnswer || via.Transport != outbound.UDP {
 		return 0
 	}
 	return n

@@ -533,7 +533,7 @@ func (c *Call) reinvite(body []byte, lives string) (*sip.Response, error) {
 			continue
 		}
 		f := failureOf(sip.INVITE, began, final, inv.Err())
-		f.Tries = unanswered(via, sent(pace))
+		f.Tries = unanswered(f, via, sent(pace))
 		next, ok := c.detour(c.ctx, via, f, tried)
 		if !ok {
 			if final != nil {
