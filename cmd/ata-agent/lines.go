@@ -103,6 +103,64 @@ func outcome(m status.Moved) string {
 	return m.Error + "; the line is " + string(m.State)
 }
 
+var probeCommand = command{
+	name: "probe", args: "[--config FILE] [--line NAME] [--json]", short: "ask all proxy addresses now whether they live",
+	long: `
+Has the running agent send an OPTIONS to each proxy address of its lines, over the
+line's own socket, and tells what came back and how long it took. What is learned
+counts: a dead standby is avoided, a better proxy that is well again may be gone back
+to (see failback in the configuration). It takes some seconds when one is silent.
+Exit 1 when one of them does not live.
+
+  --line NAME   only the addresses of this line
+  --json        the same for programs`,
+	flags: lineFlags,
+	run: func(c *call) error {
+		if err := c.none(); err != nil {
+			return err
+		}
+		r, err := c.ask(control.Request{Do: control.Probe, Line: c.line}, nil)
+		if err != nil {
+			return err
+		}
+		dead := len(r.Probed) == 0
+		for _, p := range r.Probed {
+			dead = dead || p.Error != ""
+		}
+		if c.json {
+			c.print(list(r.Probed))
+		} else {
+			showProbed(c.out, r.Probed)
+		}
+		if dead {
+			return &told{exitFailed}
+		}
+		return nil
+	},
+}
+
+func showProbed(out io.Writer, all []status.Probed) {
+	if len(all) == 0 {
+		fmt.Fprintln(out, "no proxy address is known")
+		return
+	}
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "LINE\t  ADDRESS\tFROM\tTAKES\tANSWER")
+	for _, p := range all {
+		mark, rtt, said := ' ', "-", fmt.Sprint(p.Code)
+		if p.Use {
+			mark = '*'
+		}
+		if p.Error != "" {
+			said = p.Error
+		} else {
+			rtt = took(time.Duration(p.RTT))
+		}
+		fmt.Fprintf(t, "%s\t%c %s\t%s\t%s\t%s\n", p.Line, mark, p.Address, p.Name, rtt, said)
+	}
+	t.Flush()
+}
+
 var historyCommand = command{
 	name: "history", args: "[--config FILE] [--line NAME] [--json]", short: "every change of proxy, why, and how long it took",
 	long: `

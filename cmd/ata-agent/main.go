@@ -71,7 +71,7 @@ var commands []command
 
 func init() {
 	commands = []command{runCommand, checkCommand, statusCommand, diagnoseCommand, historyCommand, traceCommand,
-		failoverCommand, failbackCommand, reloadCommand, phoneCommand, versionCommand}
+		probeCommand, failoverCommand, failbackCommand, reloadCommand, phoneCommand, versionCommand}
 }
 
 func main() { os.Exit(do(os.Args[1:], os.Stdout, os.Stderr)) }

@@ -57,6 +57,7 @@ type Config struct {
 	Roots    *x509.CertPool              // nil: the system's
 	Identity string                      // "urn:uuid:...", RFC 5626; "": kept in the state directory
 	Random   func() float64              // for jitter and weights, as outbound has it; nil: math/rand
+	Uptime   time.Duration               // of the machine when the agent begins; 0: the host's, or with another Network: it was just switched on
 
 	Version string
 	Logger  *slog.Logger // nil: slog.Default
@@ -117,6 +118,9 @@ func New(c Config) (*Agent, error) {
 		c.Network = host{}
 		if c.Links == nil {
 			c.Links = hostLinks
+		}
+		if c.Uptime == 0 {
+			c.Uptime = hostUptime()
 		}
 	}
 	if c.Links == nil {

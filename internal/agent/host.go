@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // host is the machine's own network.
@@ -43,6 +44,15 @@ func hostLinks() (up, addressed bool) {
 		}
 	}
 	return up, addressed
+}
+
+// hostUptime is for how long the machine has been on, 0 when it does not say
+// (proc(5), /proc/uptime: seconds since boot first).
+func hostUptime() time.Duration {
+	b, _ := os.ReadFile("/proc/uptime")
+	first, _, _ := strings.Cut(string(b), " ")
+	d, _ := time.ParseDuration(first + "s")
+	return d
 }
 
 // identity is the device's name for registrars, the same after every start:

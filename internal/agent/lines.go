@@ -19,9 +19,10 @@ import (
 // A line is an account with the messenger that keeps it registered. Owned by
 // the operator.
 type line struct {
-	cfg   config.Line
-	sip   *sip.Line
-	route *route
+	cfg    config.Line
+	sip    *sip.Line
+	route  *route
+	urgent []string // emergency numbers
 
 	cancel  func() // nil until started
 	leaving bool   // the configuration has it no more, or not like this
@@ -52,6 +53,10 @@ type route struct {
 // called is what the file calls the proxy that an address belongs to.
 func (r *route) called(t outbound.Target) string { return cmp.Or(r.names[t.Proxy], t.Proxy) }
 
+// freshTime is for how long a machine counts as just switched on. Our choice:
+// a router takes minutes to start and to find its network.
+const freshTime = 10 * time.Minute
+
 // lineOf returns the line that serves a name: one that runs rather than the one
 // that waits to take its place. nil for none.
 func (a *Agent) lineOf(name string) (serves *line) {
@@ -75,7 +80,7 @@ func (a *Agent) newLine(c config.Line, s *setup) (l *line, err error) {
 			a.leaveRoute(r)
 		}
 	}()
-	l = &line{cfg: c, route: r, failed: make(map[outbound.Target]string)}
+	l = &line{cfg: c, route: r, urgent: s.emergency(c), failed: make(map[outbound.Target]string)}
 	l.sip, err = sip.New(sip.Config{
 		Name:        c.Name,
 		User:        c.User,
@@ -91,6 +96,8 @@ func (a *Agent) newLine(c config.Line, s *setup) (l *line, err error) {
 		KeepAlive:   c.KeepAlive,
 		KeepAliveBy: c.KeepAliveBy,
 		NoAnswer:    c.NoAnswer,
+		Standby:     c.Standby,
+		Emergency:   l.urgent,
 		InstanceID:  a.identity,
 		UserAgent:   "ata-agent/" + a.cfg.Version,
 		Random:      a.cfg.Random,
@@ -114,14 +121,24 @@ func (a *Agent) routeTo(c config.Line, s *setup) (*route, error) {
 	if err != nil {
 		return nil, err
 	}
+	failback, err := outbound.ParseFailback(c.Failback)
+	if err != nil {
+		return nil, err
+	}
 	rc := outbound.RouteConfig{
-		Proxies:  c.Proxies(),
-		Resolver: s.names,
-		Keep:     s.longest(key),
-		Order:    order,
-		Device:   a.identity,
-		Random:   a.cfg.Random,
-		Logger:   slog.New(softly{a.log.Handler()}),
+		Proxies:       c.Proxies(),
+		Resolver:      s.names,
+		Keep:          s.longest(key),
+		Order:         order,
+		Device:        a.identity,
+		Spread:        c.FailoverSpread,
+		Failback:      failback,
+		FailbackAfter: c.FailbackAfter,
+		Random:        a.cfg.Random,
+		Logger:        slog.New(softly{a.log.Handler()}),
+	}
+	if a.cfg.Uptime+time.Since(a.started) < freshTime {
+		rc.BootSpread = c.BootSpread
 	}
 	names := make(map[string]string, len(c.OutboundProxy))
 	for i, p := range rc.Proxies {

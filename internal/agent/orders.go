@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -80,7 +81,7 @@ func (a *Agent) Failover(ctx context.Context, name string, to netip.AddrPort) ([
 			lines = slices.DeleteFunc(lines, func(l *line) bool { return !knows(l) })
 		}
 	}
-	return move(ctx, lines, func(l *line) (outbound.Target, error) { return l.route.Failover(to) }), nil
+	return move(ctx, lines, func(l *line) (outbound.Target, error) { return l.sip.Failover(to) }), nil
 }
 
 // Failback orders lines to go back to the best address that is not known to be
@@ -91,7 +92,7 @@ func (a *Agent) Failback(ctx context.Context, name string) ([]status.Moved, erro
 	if err != nil {
 		return nil, err
 	}
-	return move(ctx, lines, func(l *line) (outbound.Target, error) { return l.route.Failback() }), nil
+	return move(ctx, lines, func(l *line) (outbound.Target, error) { return l.sip.Failback() }), nil
 }
 
 // move gives the order once to each route and waits for all lines on it.
@@ -165,6 +166,34 @@ func (r *route) complaint(t outbound.Target) string {
 		}
 	}
 	return "it does not say why"
+}
+
+// Probe asks all proxy addresses of lines whether they live. An empty name is
+// all lines. It takes some seconds if one of them is silent.
+func (a *Agent) Probe(ctx context.Context, name string) (all []status.Probed, err error) {
+	lines, err := a.linesNamed(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	each := make([][]status.Probed, len(lines))
+	var asked sync.WaitGroup
+	for i, l := range lines {
+		asked.Go(func() {
+			in := l.sip.Status().Via
+			for _, p := range l.sip.Probe(ctx) {
+				said := status.Probed{
+					Line: l.cfg.Name, Address: p.Target.Dest, Name: l.route.called(p.Target),
+					Use: p.Target == in, Code: p.Code, RTT: status.Millis(p.RTT),
+				}
+				if p.Err != nil {
+					said.Error = strings.TrimPrefix(p.Err.Error(), "OPTIONS: ")
+				}
+				each[i] = append(each[i], said)
+			}
+		})
+	}
+	asked.Wait()
+	return slices.Concat(each...), ctx.Err()
 }
 
 // Trace returns the last SIP messages of all lines, oldest first.

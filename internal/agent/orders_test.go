@@ -17,7 +17,7 @@ func TestOrders(t *testing.T) {
 	second := newPeer(t)
 	b := newBed(t, 1, func(c *Config) {
 		text := strings.Replace(lineTable, `["192.0.2.7"]`, `["`+c.Config.Lines[0].OutboundProxy[0]+`", "`+second.addr()+`", "127.0.0.1:9"]`, 1)
-		c.Config = parse(t, "state_dir = \"\"\n"+text+"[[port]]\n")
+		c.Config = parse(t, "state_dir = \"\"\n"+text+"failback = \"never\"\n[[port]]\n")
 	})
 	a, first := b.agent, b.peer.addr()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -59,6 +59,17 @@ func TestOrders(t *testing.T) {
 		t.Errorf("failback of nobody: %v", err)
 	}
 
+	asked, err := a.Probe(ctx, "")
+	if err != nil || len(asked) != 3 {
+		t.Fatalf("probe: %+v, %v", asked, err)
+	}
+	for i, want := range []status.Probed{{Address: first, Use: true, Code: 200}, {Address: second.addr(), Code: 200}, {Address: "127.0.0.1:9"}} {
+		got := asked[i]
+		if got.Line != "1" || got.Address != want.Address || got.Name != want.Address || got.Use != want.Use || got.Code != want.Code || (got.Error == "") != (want.Code == 200) {
+			t.Errorf("probe says %+v, want %+v", got, want)
+		}
+	}
+
 	// All of it was seen, and none of it tells the password.
 	var all strings.Builder
 	for _, m := range a.Trace() {
@@ -67,7 +78,7 @@ func TestOrders(t *testing.T) {
 		}
 		all.WriteString(m.Text + m.Fault + "\n")
 	}
-	for _, want := range []string{"REGISTER sip:example.net SIP/2.0", "SIP/2.0 200 OK", "unreachable"} {
+	for _, want := range []string{"REGISTER sip:example.net SIP/2.0", "SIP/2.0 200 OK", "OPTIONS sip:", "unreachable"} {
 		if !strings.Contains(all.String(), want) {
 			t.Errorf("the trace is without %q", want)
 		}
@@ -75,8 +86,8 @@ func TestOrders(t *testing.T) {
 	if err := b.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Failback(ctx, ""); err == nil {
-		t.Error("a stopped agent takes orders")
+	if _, err := a.Probe(ctx, ""); err == nil {
+		t.Error("a stopped agent probes")
 	}
 }
 

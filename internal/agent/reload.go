@@ -24,6 +24,7 @@ type setup struct {
 	ports  []portSetup // one for each port of the board
 	table  status.Table
 	names  *outbound.Resolver
+	urgent []string // the country's emergency numbers
 }
 
 // A portSetup says what becomes of a port. Without a line it is out of use.
@@ -43,6 +44,9 @@ func (a *Agent) prepare(c *config.Config) (*setup, error) {
 	usual, err := country.Get(cmp.Or(c.Country, a.cfg.Country))
 	if err != nil {
 		wrong = append(wrong, c.Mistake("country", err.Error(), ""))
+	}
+	if usual != nil {
+		s.urgent = usual.Emergency
 	}
 	for i := range s.ports {
 		s.ports[i].country = usual
@@ -124,7 +128,15 @@ func (a *Agent) portNames() string {
 // routeKey is the same for lines that can share a route: the same proxies,
 // found in the same way.
 func (s *setup) routeKey(l config.Line) string {
-	return fmt.Sprint(l.Transport, l.OutboundProxy, l.Order, s.config.DNS)
+	return fmt.Sprint(l.Transport, l.OutboundProxy, l.Order, l.FailoverSpread, l.BootSpread, l.Failback, l.FailbackAfter, s.config.DNS)
+}
+
+// emergency are the numbers of a line that do not wait.
+func (s *setup) emergency(l config.Line) []string {
+	if len(l.Emergency) > 0 {
+		return l.Emergency
+	}
+	return s.urgent
 }
 
 // longest is the longest expiry of the lines on a route.
@@ -173,7 +185,7 @@ func (a *Agent) apply(s *setup) error {
 // unchanged is the line that c describes and that is there already.
 func (a *Agent) unchanged(c config.Line, s *setup) *line {
 	for _, l := range a.lines {
-		if !l.leaving && l.fault == "" && l.route.key == s.routeKey(c) && reflect.DeepEqual(l.cfg, c) {
+		if !l.leaving && l.fault == "" && l.route.key == s.routeKey(c) && reflect.DeepEqual(l.cfg, c) && slices.Equal(l.urgent, s.emergency(c)) {
 			return l
 		}
 	}

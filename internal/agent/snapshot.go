@@ -8,7 +8,6 @@ import (
 	"github.com/ata-agent/ata-agent/hal"
 	"github.com/ata-agent/ata-agent/internal/status"
 	"github.com/ata-agent/ata-agent/outbound"
-	"github.com/ata-agent/ata-agent/sip/transport"
 )
 
 // publish looks at everything, replaces the snapshot, and shows what changed:
@@ -79,13 +78,11 @@ func (a *Agent) publish(now time.Time) {
 func (a *Agent) dropped() map[string]uint64 {
 	all := make(map[string]uint64, 4)
 	for _, l := range a.lines {
-		if counts, ok := any(l.sip).(interface{ Counters() transport.Counters }); ok {
-			c := counts.Counters()
-			all["stranger"] += c.Stranger
-			all["too big"] += c.TooBig
-			all["too fast"] += c.TooFast
-			all["unparsable"] += c.Unparsable
-		}
+		c := l.sip.Counters()
+		all["stranger"] += c.Stranger
+		all["too big"] += c.TooBig
+		all["too fast"] += c.TooFast
+		all["unparsable"] += c.Unparsable
 	}
 	return all
 }

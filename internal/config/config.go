@@ -82,10 +82,18 @@ type Line struct {
 	Expires       time.Duration // asked for when registering
 	KeepAlive     time.Duration
 	KeepAliveBy   string        // "options", "crlf", "stun" or "off"
-	NoAnswer      time.Duration // how long an address may be silent to a call before the next is tried
+	NoAnswer      time.Duration // how long an address may be silent to a call, at most, before the next is tried
 	Listen        string        // local address for signalling; "" is any address and port
 
-	Order string // "dns" or "spread", see outbound.Order
+	// How it shares proxies with others like it, and how it comes back: see
+	// outbound.RouteConfig.
+	Order          string // "dns" or "spread"
+	FailoverSpread time.Duration
+	BootSpread     time.Duration
+	Failback       string // "never", "ttl", "refresh", "timer", "immediate-idle"
+	FailbackAfter  time.Duration
+	Standby        string   // "off", "probe" or "register"
+	Emergency      []string // numbers that go out by every way at once; empty: the country's
 }
 
 // Proxies are OutboundProxy as outbound knows them. What the file says of the

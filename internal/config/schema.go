@@ -167,11 +167,35 @@ var schema = []table{
 		}, {
 			name: "no_answer", into: func(c *Config, i int) any { return &c.Lines[i].NoAnswer },
 			def: `"4s"`, min: 500 * time.Millisecond, max: 32 * time.Second,
-			doc: "How long a proxy may be silent to a call before the call is tried by the next.",
+			doc: "How long a proxy may be silent to a call, at most, before the call is tried by the\nnext. One that is known to answer quickly is doubted sooner.",
+		}, {
+			name: "standby", into: func(c *Config, i int) any { return &c.Lines[i].Standby },
+			def: `"probe"`, one: []string{"off", "probe", "register"},
+			doc: "What is done with the addresses not in use: \"probe\" asks now and then whether they\nlive, so that the next is known before it is needed; \"register\" also holds a second\nregistration through one of them, where the provider takes two (RFC 5626).",
+		}, {
+			name: "failback", into: func(c *Config, i int) any { return &c.Lines[i].Failback },
+			def: `"refresh"`, one: []string{"never", "ttl", "refresh", "timer", "immediate-idle"},
+			doc: "When to go back to a better proxy that is well again, never during a call: not by\nitself, when its name is looked up again, when the registration is renewed, some time\nafter it was left, or at once.",
+		}, {
+			name: "failback_after", into: func(c *Config, i int) any { return &c.Lines[i].FailbackAfter },
+			def: `"1h"`, min: time.Minute, max: 24 * time.Hour,
+			doc: "For failback = \"timer\": how long after it was left.",
 		}, {
 			name: "order", into: func(c *Config, i int) any { return &c.Lines[i].Order },
 			def: `"dns"`, one: []string{"dns", "spread"},
 			doc: "Which address of a name comes first where its records do not say: the one that came\nfirst in the answer, or another for each device, so that many devices share them.",
+		}, {
+			name: "failover_spread", into: func(c *Config, i int) any { return &c.Lines[i].FailoverSpread },
+			def: `"2s"`, min: 0, max: 10 * time.Minute,
+			doc: "A line on which nobody speaks leaves a dead proxy some time within this, so that not\nall devices fall upon the next at once. 30s and more for many; a receiver lifted\nnever waits.",
+		}, {
+			name: "boot_spread", into: func(c *Config, i int) any { return &c.Lines[i].BootSpread },
+			def: `"0s"`, min: 0, max: time.Hour,
+			doc: "The same for the first registration after the device was switched on: power comes\nback to a whole town at once.",
+		}, {
+			name: "emergency", into: func(c *Config, i int) any { return &c.Lines[i].Emergency },
+			example: `["911"]`, follows: "the country's", most: 16, check: number,
+			doc: "Numbers that do not wait: while a proxy is in doubt they go out by others as well.",
 		}, {
 			name: "listen", into: func(c *Config, i int) any { return &c.Lines[i].Listen },
 			example: `"0.0.0.0:5060"`, follows: "every address and a port the system picks", check: listen,
@@ -376,6 +400,13 @@ func word(s string) error {
 }
 
 func line(string) error { return nil }
+
+func number(s string) error {
+	if s == "" || strings.Trim(s, "0123456789*#") != "" {
+		return errors.New("want a number as it is dialled: 0-9, *, #")
+	}
+	return nil
+}
 
 func country(s string) error {
 	if len(s) != 2 || s != strings.ToLower(s) {

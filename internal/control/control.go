@@ -20,7 +20,7 @@ import (
 // An Action is what a request asks for.
 type Action string
 
-// What can be asked. Those up to Failback are about the agent and its lines, the
+// What can be asked. Those up to Probe are about the agent and its lines, the
 // others about a port; all of those but Wait need one whose receiver a program
 // can move.
 const (
@@ -30,6 +30,7 @@ const (
 
 	Failover Action = "failover" // of Line, or of all, to Address, or to the next
 	Failback Action = "failback" // of Line, or of all
+	Probe    Action = "probe"    // all proxy addresses of Line, or of all lines
 
 	Lift   Action = "lift"
 	HangUp Action = "hang-up"
@@ -64,6 +65,7 @@ type Reply struct {
 	Status  *status.Snapshot `json:"status,omitempty"`
 	Samples Sound            `json:"samples,omitempty"`
 	Moved   []status.Moved   `json:"moved,omitempty"`
+	Probed  []status.Probed  `json:"probed,omitempty"`
 	Trace   []trace.Message  `json:"trace,omitempty"`
 }
 

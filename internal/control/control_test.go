@@ -129,6 +129,10 @@ func (e *exchange) Failback(_ context.Context, line string) ([]status.Moved, err
 	return []status.Moved{{Line: "failback " + line}}, nil
 }
 
+func (e *exchange) Probe(_ context.Context, line string) ([]status.Probed, error) {
+	return []status.Probed{{Line: "probe " + line}}, nil
+}
+
 func (e *exchange) Trace() []trace.Message { return []trace.Message{{Text: "OPTIONS"}} }
 
 func TestOrders(t *testing.T) {
@@ -147,12 +151,17 @@ func TestOrders(t *testing.T) {
 		{Request{Do: Failover, Line: "work"}, `there is no line "work"`, "the lines are home"},
 		{Request{Do: Failback}, "failback  ", ""},
 		{Request{Do: Failback, Line: "home"}, "failback home ", ""},
+		{Request{Do: Probe, Line: "home"}, "probe home", ""},
+		{Request{Do: Probe, Line: "work"}, `there is no line "work"`, "the lines are home"},
 		{Request{Do: Trace}, "OPTIONS", ""},
 	} {
 		r := e.ask(t, row.req)
 		got := r.Error
 		for _, m := range r.Moved {
 			got += m.Line + " " + m.To
+		}
+		for _, p := range r.Probed {
+			got += p.Line
 		}
 		for _, m := range r.Trace {
 			got += m.Text

@@ -37,6 +37,7 @@ type Config struct {
 type Lines interface {
 	Failover(ctx context.Context, line string, to netip.AddrPort) ([]status.Moved, error)
 	Failback(ctx context.Context, line string) ([]status.Moved, error)
+	Probe(ctx context.Context, line string) ([]status.Probed, error)
 	Trace() []trace.Message
 }
 
@@ -201,7 +202,7 @@ func (s *Server) answer(ctx context.Context, req Request, more <-chan Request) R
 		return Reply{}
 	case Trace:
 		return Reply{Trace: s.Lines.Trace()}
-	case Failover, Failback:
+	case Failover, Failback, Probe:
 		return s.order(ctx, req)
 	case Lift, HangUp, Flash, Press, Dial, Play, Record, Wait:
 	default:
@@ -247,6 +248,8 @@ func (s *Server) order(ctx context.Context, req Request) (r Reply) {
 		r.Moved, err = s.Lines.Failover(ctx, req.Line, to)
 	case Failback:
 		r.Moved, err = s.Lines.Failback(ctx, req.Line)
+	case Probe:
+		r.Probed, err = s.Lines.Probe(ctx, req.Line)
 	}
 	if err != nil {
 		return Reply{Error: err.Error()}

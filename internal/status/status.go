@@ -105,6 +105,17 @@ type Moved struct {
 	Error string `json:"error,omitempty"` // why not, a sentence
 }
 
+// A Probed is what came of asking one proxy address whether it lives.
+type Probed struct {
+	Line    string `json:"line"`
+	Address string `json:"address"`
+	Name    string `json:"name"` // the configured entry it came from
+	Use     bool   `json:"in_use"`
+	Code    int    `json:"code"` // SIP status of the answer; 0 for none
+	RTT     Millis `json:"rtt_ms"`
+	Error   string `json:"error,omitempty"` // why it counts for nothing
+}
+
 // A Port is where a phone plugs in.
 type Port struct {
 	Name  string `json:"name"`
