@@ -140,13 +140,12 @@ func (r *Resolver) exchange(ctx context.Context, name string, kind uint16) (*dns
 	replies := make(chan reply, maxTries)
 	tries := min(max(minTries, 2*len(servers)), maxTries)
 	best := int(r.best.Load())
-	clock := time.NewTimer(0)
+	clock := time.NewTimer(r.cfg.Timeout)
 	defer clock.Stop()
 	silent := errors.New("no answer")
 	failed := error(nil)
-	for sent, open := 0, 0; ; {
-		select {
-		case <-clock.C:
+	for sent, open, due := 0, 0, true; ; {
+		if due {
 			if sent == tries {
 				if failed == nil {
 					failed = fmt.Errorf("DNS %s: %w", servers[best%len(servers)], silent)
@@ -160,7 +159,12 @@ func (r *Resolver) exchange(ctx context.Context, name string, kind uint16) (*dns
 			})
 			sent++
 			open++
+			due = false
 			clock.Reset(r.cfg.Timeout)
+		}
+		select {
+		case <-clock.C:
+			due = true
 		case got := <-replies:
 			open--
 			if got.err == nil {
@@ -168,9 +172,7 @@ func (r *Resolver) exchange(ctx context.Context, name string, kind uint16) (*dns
 				return got.msg, nil
 			}
 			failed = fmt.Errorf("DNS %s: %w", servers[got.server], got.err)
-			if sent < len(servers) || open == 0 && sent == tries {
-				clock.Reset(0)
-			}
+			due = sent < len(servers) || open == 0 && sent == tries
 		case <-ctx.Done():
 			if failed == nil {
 				failed = fmt.Errorf("DNS %s: %w", servers[best%len(servers)], silent)

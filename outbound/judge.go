@@ -67,7 +67,7 @@ func (f Failure) detail() string {
 	switch {
 	case f.Method == "":
 		return f.Error()
-	case f.Tries > 0:
+	case f.Tries > 1:
 		return fmt.Sprintf("%s, sent %d times: %s", f.Method, f.Tries, f.Error())
 	}
 	return f.Method + ": " + f.Error()

@@ -210,7 +210,9 @@ func (p *Policy) turn(f Failure, now time.Time) Step {
 	past, over := p.ring.rotate(p.late(now))
 	wait, from := time.Duration(0), now
 	if first {
-		from = now.Add(p.chance(p.rules.Spread))
+		if f.Code == 0 || p.fleet() { // an answer is heard when this device asks, not when all do
+			from = now.Add(p.chance(p.rules.Spread))
+		}
 		p.ready, p.spread = from, true
 	} else if f.Method != "INVITE" { // a person who dials again and again must not slow down the registration
 		wait = p.jitter(min(p.rules.Spread, tourBase), p.longest(), p.fails)

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,13 +78,13 @@ func TestScenarios(t *testing.T) {
 // moments of refreshes and keep-alives differ from run to run, and only what
 // happens and in which order can be compared.
 func jitterIsDrawn(t *testing.T) bool {
-	asked := false
+	var asked atomic.Bool
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		w, err := NewWorld(Options{Dir: dir, Random: func() float64 {
 			var stack [4096]byte
 			if bytes.Contains(stack[:runtime.Stack(stack[:], false)], []byte("/sip.(*Line)")) {
-				asked = true
+				asked.Store(true)
 			}
 			return 0.5
 		}}, NewJournal(io.Discard, false))
@@ -96,7 +97,7 @@ func jitterIsDrawn(t *testing.T) bool {
 		time.Sleep(time.Minute)
 		w.Close()
 	})
-	return !asked
+	return !asked.Load()
 }
 
 func withoutTimes(story string) string {
