@@ -168,7 +168,8 @@ func TestPaceLaws(t *testing.T) {
 func TestLoss(t *testing.T) {
 	const every = 15 * time.Second
 	random := rand.New(rand.NewPCG(1, 2))
-	lost := func(each float64) bool { return random.Float64() < each || random.Float64() < each }
+	there, back := random.Float64, random.Float64
+	lost := func(each float64) bool { return there() < each || back() < each }
 	p := policyOn(2, Rules{})
 	now, wrong := day, 0
 	for range 240 { // an hour in which the route gets to know the way; it may be surprised by what comes over a clean one

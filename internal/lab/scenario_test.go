@@ -63,7 +63,7 @@ func TestScenarios(t *testing.T) {
 				t.Fatalf("%v: write it with -update", err)
 			}
 			story := string(want)
-			if drawn {
+			if drawn || looseTimes(t, file) {
 				got, story = withoutTimes(got), withoutTimes(story)
 			}
 			if d := firstDifference(got, story); d != "" {
@@ -98,6 +98,17 @@ func jitterIsDrawn(t *testing.T) bool {
 		w.Close()
 	})
 	return !asked.Load()
+}
+
+// looseTimes tells whether a story says of itself that its moments may differ:
+// where a probe and a registration meet at one address in one instant, either
+// may be told first that nobody is there, and the next round is counted from it.
+func looseTimes(t *testing.T, file string) bool {
+	script, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Contains(script, []byte("# Its moments may differ from run to run"))
 }
 
 func withoutTimes(story string) string {
@@ -138,7 +149,7 @@ func TestStoriesAreTheSameEveryTime(t *testing.T) {
 	if jitterIsDrawn(t) {
 		t.Skip("the agent does not give its lines Random: their jitter cannot be set")
 	}
-	for _, name := range []string{"call", "call-silent", "talk-killed", "incoming", "all-killed", "tcp-kill", "dns-silent-at-failover"} {
+	for _, name := range []string{"call", "call-silent", "talk-killed", "incoming", "all-silent", "tcp-kill", "dns-silent-at-failover"} {
 		t.Run(name, func(t *testing.T) {
 			first := playVirtual(t, "testdata/"+name+".txt")
 			for range runs {

@@ -112,7 +112,6 @@ type sim struct {
 	lines    []line
 	without  int // lines without service
 	hit      int
-	back     int
 	backAt   []time.Duration
 	messages int
 	probes   int
