@@ -55,8 +55,8 @@ var faults = []struct {
 	dial, idle time.Duration // bars, for the worst of many runs
 }{
 	{"killed", Killed, 500 * time.Millisecond, 20 * time.Second},
-	{"silent", Silent, 4500 * time.Millisecond, 20 * time.Second},
-	{"503", Busy, 500 * time.Millisecond, 500 * time.Millisecond}, // idle: from the refresh that is refused
+	{"silent", Silent, 3000 * time.Millisecond, 20 * time.Second},
+	{"503", Busy, 500 * time.Millisecond, 20 * time.Second},
 }
 
 func TestBars(t *testing.T) {
@@ -96,6 +96,12 @@ func TestBars(t *testing.T) {
 		for _, f := range faults {
 			alone("dial/tcp/"+f.name, func(t *testing.T, r *table) { dial(t, r, "srv.lab.test", "tcp", f.mode, Well, f.dial) })
 		}
+		for _, f := range faults {
+			alone("idle/keepalive-3s/"+f.name, func(t *testing.T, r *table) {
+				idle(t, r, setup{line: []string{`keepalive = "3s"`}}, f.mode, Well, 4*time.Second)
+			})
+		}
+		alone("refused-at-refresh", refused)
 		alone("call-survives", survives)
 		alone("call-for-us-after-failover", incoming)
 		alone("digest-leak", leak)
@@ -154,18 +160,27 @@ func idle(t *testing.T, r *table, s setup, mode Mode, dns Fault, bar time.Durati
 	began := time.Now()
 	b.Proxies[0].Set(mode)
 	b.DNS.Set(dns)
-	if mode == Busy {
-		e, err := b.Wait(began, 60*time.Second, func(e Event) bool { return e.Kind == Refused && e.Detail == "REGISTER" })
-		if err != nil {
-			t.Fatalf("no refresh: %v", err)
-		}
-		began = e.At
-	}
 	e, err := b.Wait(began, 60*time.Second, Is(Registered, 0))
 	if err != nil {
 		t.Fatalf("not registered elsewhere: %v", err)
 	}
 	r.add(t, e.At.Sub(began), bar)
+}
+
+// refused: a refresh is answered with 503, though keep-alives are well.
+func refused(t *testing.T, r *table) {
+	b, _ := start(t, setup{expires: 12})
+	began := time.Now()
+	b.Proxies[0].Set(BusyBook)
+	no, err := b.Wait(began, 20*time.Second, Is(Refused))
+	if err != nil {
+		t.Fatalf("no refresh: %v", err)
+	}
+	e, err := b.Wait(began, 20*time.Second, Is(Registered, 0))
+	if err != nil {
+		t.Fatalf("not registered elsewhere: %v", err)
+	}
+	r.add(t, e.At.Sub(no.At), 500*time.Millisecond)
 }
 
 // allDead: all proxies fail for a minute, then one returns.
@@ -181,7 +196,7 @@ func allDead(t *testing.T, r *table, mode Mode) {
 	if err != nil {
 		t.Fatalf("not back: %v", err)
 	}
-	r.add(t, e.At.Sub(began), 15*time.Second)
+	r.add(t, e.At.Sub(began), 5*time.Second)
 }
 
 // flapping: the preferred proxy is well for ten seconds, silent for ten, and so
