@@ -5,6 +5,8 @@
 #   make test    the fast suite: no network beyond loopback, no other program needed
 #   make bars    how fast a line and a call move when a proxy dies, measured on real sockets
 #   make peers   the same agent against Kamailio, SIPp, baresip and real name servers (Debian, root)
+#   make peers-bench   the same faults against other telephones, into docs/peers.md (Debian, root)
+#   make fleet   what a million telephones do to their proxies, into docs/fleet.md and docs/fleet.svg
 #   make cross   the agent for every target, stripped, into dist/
 #   make bench   speed and memory of the hot paths
 #   make fuzz    every fuzz target for a few seconds (FUZZTIME=10s)
@@ -25,7 +27,7 @@ LEAN := $(FLAGS) -modfile=dist/lean.mod -gcflags=all=-l \
 	-gcflags=github.com/ata-agent/ata-agent/internal/media/...= \
 	-gcflags=github.com/ata-agent/ata-agent/outbound=
 
-.PHONY: demo build test race bars peers cross bench fuzz lint qemu check
+.PHONY: demo build test race bars peers peers-bench fleet cross bench fuzz lint qemu check
 demo:
 	@$(GO) run ./cmd/ata-lab demo
 
@@ -44,6 +46,12 @@ bars: build
 
 peers: build
 	scripts/peers
+
+peers-bench: build
+	scripts/peers-bench
+
+fleet:
+	$(GO) run ./internal/lab/fleet/table
 
 cross:
 	scripts/lean/mod
