@@ -79,7 +79,7 @@ func (l *Line) stay(ctx context.Context, via, home outbound.Target, lasts time.D
 		case <-ask.C:
 			if l.cfg.KeepAliveBy != "off" {
 				if found = l.proof(ctx, via, moved); l.grumbles.hear(via, found) {
-					refresh.Reset(min(time.Until(due), l.between(0, busySoon)))
+					refresh.Reset(min(time.Until(due), l.between(0, min(busySoon, l.cfg.KeepAlive/6))))
 				}
 			}
 			ask.Reset(next())

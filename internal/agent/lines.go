@@ -131,7 +131,7 @@ func (a *Agent) routeTo(c config.Line, s *setup) (*route, error) {
 		Keep:          s.longest(key),
 		Order:         order,
 		Device:        a.identity,
-		Spread:        c.FailoverSpread,
+		Spread:        spread(c),
 		Failback:      failback,
 		FailbackAfter: c.FailbackAfter,
 		Random:        a.cfg.Random,
@@ -338,3 +338,13 @@ func (h softly) Handle(ctx context.Context, r slog.Record) error {
 
 func (h softly) WithAttrs(as []slog.Attr) slog.Handler { return softly{h.Handler.WithAttrs(as)} }
 func (h softly) WithGroup(name string) slog.Handler    { return softly{h.Handler.WithGroup(name)} }
+
+// spread is what a line's first failover is spread over. A device on its own
+// (2 s or less) that looks after its proxy more often than every 15 s wants to
+// be back sooner too.
+func spread(c config.Line) time.Duration {
+	if c.FailoverSpread > 2*time.Second {
+		return c.FailoverSpread
+	}
+	return min(c.FailoverSpread, c.KeepAlive*2/15)
+}

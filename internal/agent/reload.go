@@ -128,7 +128,7 @@ func (a *Agent) portNames() string {
 // routeKey is the same for lines that can share a route: the same proxies,
 // found in the same way.
 func (s *setup) routeKey(l config.Line) string {
-	return fmt.Sprint(l.Transport, l.OutboundProxy, l.Order, l.FailoverSpread, l.BootSpread, l.Failback, l.FailbackAfter, s.config.DNS)
+	return fmt.Sprint(l.Transport, l.OutboundProxy, l.Order, spread(l), l.BootSpread, l.Failback, l.FailbackAfter, s.config.DNS)
 }
 
 // emergency are the numbers of a line that do not wait.

@@ -187,7 +187,7 @@ var schema = []table{
 		}, {
 			name: "failover_spread", into: func(c *Config, i int) any { return &c.Lines[i].FailoverSpread },
 			def: `"2s"`, min: 0, max: 10 * time.Minute,
-			doc: "A line on which nobody speaks leaves a dead proxy some time within this, so that not\nall devices fall upon the next at once. 30s and more for many; a receiver lifted\nnever waits.",
+			doc: "A line on which nobody speaks leaves a dead proxy some time within this, so that not\nall devices fall upon the next at once. 30s and more for many; a receiver lifted\nnever waits. Up to 2s it is kept to a part of keepalive, 2/15.",
 		}, {
 			name: "boot_spread", into: func(c *Config, i int) any { return &c.Lines[i].BootSpread },
 			def: `"0s"`, min: 0, max: time.Hour,
