@@ -16,17 +16,18 @@ const (
 
 // Of our own choosing.
 const (
-	fewest   = 3                // transmissions that must go unanswered before an address is doubted at all
-	untilNow = 0.25             // the loss of a way that nothing is known of: as bad as radio at its worst
-	leastWay = 0.03             // nor is any better than this: five questions in vain are then one in 10^7
-	worstWay = 0.7              // beyond this a telephone is no use and the address may as well be dead
-	lossGain = 1.0 / 16         // of the smoothed loss: five minutes of keep-alives
-	certain  = 1e-7             // how often a keep-alive may call a living address dead
-	likely   = 1e-4             // how often a request may: there are fewer of those
-	longest  = 10 * time.Second // for a proof: with a keep-alive of 15 s a death is known within 30 s
-	crowded  = 20 * time.Second // and in a fleet: shorter, and those who are well at the survivors leave them when they are full (docs/fleet.md)
-	hurried  = 4 * time.Second  // who asks seldom lets a proof take this long at least: a proxy may stand still for a while
-	lately   = 3 * time.Minute  // how long an answer to a probe makes an address known to be alive
+	fewest   = 3                      // transmissions that must go unanswered before an address is doubted at all
+	untilNow = 0.25                   // the loss of a way that nothing is known of: as bad as radio at its worst
+	leastWay = 0.03                   // nor is any better than this: five questions in vain are then one in 10^7
+	worstWay = 0.7                    // beyond this a telephone is no use and the address may as well be dead
+	lossGain = 1.0 / 16               // of the smoothed loss: five minutes of keep-alives
+	certain  = 1e-7                   // how often a keep-alive may call a living address dead
+	likely   = 1e-4                   // how often a request may: there are fewer of those
+	longest  = 10 * time.Second       // for a proof: with a keep-alive of 15 s a death is known within 30 s
+	crowded  = 20 * time.Second       // and in a fleet: shorter, and those who are well at the survivors leave them when they are full (docs/fleet.md)
+	oftenest = 100 * time.Millisecond // between the questions of a proof: half of what a server may take to answer, with more of them
+	hurried  = 4 * time.Second        // who asks seldom lets a proof take this long at least: a proxy may stand still for a while
+	lately   = 3 * time.Minute        // how long an answer to a probe makes an address known to be alive
 
 	quarantine    = 30 * time.Second // after a failure an address is the last to be tried for this long, doubling
 	maxQuarantine = 10 * time.Minute

@@ -641,7 +641,7 @@ func (p *Policy) Proof(t Target, every time.Duration) (again, limit time.Duratio
 		h = &p.ring.Place(at).Health
 	}
 	again = min(h.t1(), 2*t1)
-	if often := max(every/30, 4*h.RTT); h.RTT > 0 && often < again {
+	if often := max(every/30, 4*h.RTT, oftenest); h.RTT > 0 && often < again {
 		again = often // who asks every few seconds wants to know within one
 	}
 	if p.fleet() {

@@ -156,7 +156,7 @@ func TestPaceLaws(t *testing.T) {
 			t.Fatalf("%v sends %d times", pace, sent)
 		}
 		again, limit := p.Proof(to, time.Duration(rapid.IntRange(1, 60).Draw(t, "every"))*time.Second)
-		if limit < fewest*again || limit > max(longest, crowded) || again < shortT1 {
+		if limit < fewest*again || limit > max(longest, crowded) || again < oftenest {
 			t.Fatalf("a proof of %v, asked every %v", limit, again)
 		}
 	})
