@@ -258,6 +258,10 @@ func TestLossIsNotDeath(t *testing.T) {
 			w.lossy(seed, 0.3)
 			none[Registered](w, time.Hour)
 			a.set(func() { a.silent = true })
+			if f, took := await[Failed](w, time.Minute); f.Via.Dest != p1 || took > 30*time.Second {
+				t.Errorf("seed %d: the death of %s found after %v\n%s", seed, f.Via.Dest, took, w.ladder())
+			}
+			// What is lost on the new way costs time too.
 			if r, took := await[Registered](w, time.Minute); r.Via.Dest != p2 || took > 30*time.Second {
 				t.Errorf("seed %d: via %s after %v\n%s", seed, r.Via.Dest, took, w.ladder())
 			}
