@@ -13,8 +13,11 @@ var full = flag.Bool("fleet.full", false, "10^5 lines instead of 10^4")
 // fleetOf is a fleet as a provider of many lines should set it up.
 func fleetOf(load time.Duration, f Fault) World {
 	w := World{Devices: 10_000, Proxies: 4, Load: load, Fault: f, Order: outbound.OrderSpread, Rules: outbound.Rules{Spread: 30 * time.Second}, Seed: 1}
-	if *full {
+	switch {
+	case *full:
 		w.Devices = 100_000
+	case testing.Short():
+		w.Devices = 1000
 	}
 	return w
 }
@@ -60,6 +63,9 @@ func TestBars(t *testing.T) {
 
 // The ratio decides, not the number: so what 10^4 show holds for 10^7.
 func TestRatioDecides(t *testing.T) {
+	if testing.Short() {
+		t.Skip("minutes on an emulated machine")
+	}
 	small, large := fleetOf(500*time.Second, Silent), fleetOf(500*time.Second, Silent)
 	small.Devices, large.Devices = 10_000, 20_000
 	a, b := Run(small), Run(large)
@@ -73,6 +79,9 @@ func TestRatioDecides(t *testing.T) {
 // A fleet does not return as one: when a proxy is well again after ten minutes,
 // all go back to it, and its queue is never full.
 func TestFailbackIsSpread(t *testing.T) {
+	if testing.Short() {
+		t.Skip("minutes on an emulated machine")
+	}
 	for _, mode := range []outbound.Failback{outbound.OnRefresh, outbound.ImmediateIdle, outbound.OnTimer} {
 		w := fleetOf(500*time.Second, Returned)
 		w.Devices, w.Length = 4000, 80*time.Minute
