@@ -44,7 +44,10 @@ func convert(t *testing.T, from, to int, in []int16) []int16 {
 // above 0.58 does not pass.
 func TestSines(t *testing.T) {
 	dB := func(x float64) float64 { return 20 * math.Log10(max(x, 1e-9)) }
-	for _, r := range []struct{ from, to int }{{8000, 16000}, {8000, 48000}, {16000, 48000}, {16000, 8000}, {48000, 8000}, {48000, 16000}} {
+	for i, r := range []struct{ from, to int }{{8000, 16000}, {16000, 8000}, {8000, 48000}, {16000, 48000}, {48000, 8000}, {48000, 16000}} {
+		if testing.Short() && i == 2 {
+			break // measuring them takes long where floating point is emulated
+		}
 		low := float64(min(r.from, r.to))
 		worst, images := 0.0, -200.0
 		for f := 0.02; f <= 0.42; f += 0.04 {
