@@ -28,6 +28,7 @@ import (
 	"github.com/ata-agent/ata-agent/board"
 	"github.com/ata-agent/ata-agent/hal"
 	"github.com/ata-agent/ata-agent/internal/config"
+	"github.com/ata-agent/ata-agent/internal/link"
 	"github.com/ata-agent/ata-agent/internal/media"
 	"github.com/ata-agent/ata-agent/internal/status"
 	"github.com/ata-agent/ata-agent/internal/trace"
@@ -52,12 +53,18 @@ type Config struct {
 	// say, by the keys of status.Table.
 	Patterns map[string]string
 
-	Network  Network                     // nil: the host's
-	Links    func() (up, addressed bool) // whether any link is up and has an address; nil: the host's, or with another Network: yes
-	Roots    *x509.CertPool              // nil: the system's
-	Identity string                      // "urn:uuid:...", RFC 5626; "": kept in the state directory
-	Random   func() float64              // for jitter and weights, as outbound has it; nil: math/rand
-	Uptime   time.Duration               // of the machine when the agent begins; 0: the host's, or with another Network: it was just switched on
+	Network Network                     // nil: the host's
+	Links   func() (up, addressed bool) // whether any link is up and has an address; nil: the host's, or with another Network: yes
+
+	// Changes calls changed whenever a link, an address or a route of the host
+	// has come or gone, until ctx ends. nil: the host's, or with another
+	// Network: nothing changes.
+	Changes func(ctx context.Context, changed func()) error
+
+	Roots    *x509.CertPool // nil: the system's
+	Identity string         // "urn:uuid:...", RFC 5626; "": kept in the state directory
+	Random   func() float64 // for jitter and weights, as outbound has it; nil: math/rand
+	Uptime   time.Duration  // of the machine when the agent begins; 0: the host's, or with another Network: it was just switched on
 
 	Version string
 	Logger  *slog.Logger // nil: slog.Default
@@ -76,6 +83,7 @@ type Agent struct {
 	snap    atomic.Pointer[status.Snapshot]
 	work    sync.WaitGroup // every goroutine of ours
 	trace   trace.Ring
+	streams sync.Map // *rtp.Stream of each call that has sound, by its Call-ID
 
 	// Owned by the operator, which until Run is whoever called New.
 	setup    *setup
@@ -118,6 +126,9 @@ func New(c Config) (*Agent, error) {
 		c.Network = host{}
 		if c.Links == nil {
 			c.Links = hostLinks
+		}
+		if c.Changes == nil {
+			c.Changes = link.Watch
 		}
 		if c.Uptime == 0 {
 			c.Uptime = hostUptime()
@@ -183,6 +194,8 @@ type (
 		line *line
 		err  error
 	}
+	// rewired: a link, an address or a route of the host has come or gone.
+	rewired struct{}
 	// reload: the owner wants another configuration.
 	reload struct {
 		config *config.Config
@@ -213,6 +226,13 @@ func (a *Agent) Run(ctx context.Context) error {
 		e.start(all)
 	}
 	a.startLines()
+	if a.cfg.Changes != nil {
+		a.work.Go(func() {
+			if err := a.cfg.Changes(all, func() { a.tell(rewired{}) }); err != nil {
+				a.log.Warn(fmt.Sprintf("changes of the network are noticed late, by their consequences: %v", err))
+			}
+		})
+	}
 	a.publish(time.Now())
 
 	a.operate(ctx)
@@ -302,6 +322,8 @@ func (a *Agent) handle(now time.Time, news any) {
 		a.news(now, ev.line, ev.Event)
 	case lineStopped:
 		a.lineStopped(ev.line, ev.err)
+	case rewired:
+		a.rewired(now)
 	case reload:
 		ev.reply <- a.reload(ev.config)
 	case look: // publish does it

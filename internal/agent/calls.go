@@ -105,6 +105,9 @@ func (c *call) hush() {
 	c.listen = time.Time{}
 	if s := c.stream; s != nil {
 		c.stream = nil
+		if c.sip != nil {
+			c.a.streams.Delete(c.sip.ID())
+		}
 		c.a.work.Go(func() { s.Close() })
 	}
 }
@@ -112,6 +115,7 @@ func (c *call) hush() {
 // connect begins to send and hear what was agreed, or changes to it.
 func (c *call) connect(m sdp.Session) {
 	if c.stream != nil {
+		c.a.streams.Store(c.sip.ID(), c.stream)
 		c.stream.Start(remote(m))
 	}
 }
@@ -212,6 +216,17 @@ func (c *call) progress(now time.Time, ev sip.Progress) {
 
 // sounds reports whether anything has been heard from the far end.
 func (c *call) sounds() bool { return c.stream != nil && c.stream.Stats().Received > 0 }
+
+// flowing is how old the latest sound of a call may be that is said to go on.
+// Our choice: longer than a far end that sends nothing but comfort noise is silent.
+const flowing = 10 * time.Second
+
+// flows reports whether the far end of the call with this Call-ID is heard. Any
+// goroutine.
+func (a *Agent) flows(id string) bool {
+	s, ok := a.streams.Load(id)
+	return ok && time.Since(s.(*rtp.Stream).Heard()) < flowing
+}
 
 // sound is how its sound goes; nil unless it was answered.
 func (c *call) sound(now time.Time) *status.Sound {

@@ -100,6 +100,7 @@ func (a *Agent) newLine(c config.Line, s *setup) (l *line, err error) {
 		Emergency:   l.urgent,
 		InstanceID:  a.identity,
 		UserAgent:   "ata-agent/" + a.cfg.Version,
+		MediaFlows:  a.flows,
 		Random:      a.cfg.Random,
 		Logger:      slog.New(softly{a.log.Handler()}),
 	}, func(ev sip.Event) { a.tell(lineNews{l, ev}) })
@@ -235,9 +236,8 @@ func (a *Agent) news(now time.Time, l *line, news sip.Event) {
 			}
 		}
 		l.via = ev.Via
-		if k := l.wrong.Kind; k == status.Link || k == status.Address {
-			l.route.Refresh() // names could not be asked for either,
-			l.nameless = now  // and have a fresh chance
+		if l.cut() {
+			l.joined(now)
 		}
 		l.wrong = status.Trouble{}
 		clear(l.failed)
@@ -276,6 +276,31 @@ func (a *Agent) news(now time.Time, l *line, news sip.Event) {
 		}
 	default:
 		panic(fmt.Sprintf("agent: line %s tells %T", l.cfg.Name, news))
+	}
+}
+
+// cut reports whether it is our own side that keeps the line from working.
+func (l *line) cut() bool { return l.wrong.Kind == status.Link || l.wrong.Kind == status.Address }
+
+// joined: our own side is well again. Names could not be asked for either, and
+// have a fresh chance.
+func (l *line) joined(now time.Time) {
+	l.wrong = status.Trouble{}
+	l.route.Refresh()
+	l.nameless = now
+}
+
+// rewired looks at our own side, and lets every line see where that leaves it.
+func (a *Agent) rewired(now time.Time) {
+	cut := a.cutOff()
+	for _, l := range a.lines {
+		switch {
+		case cut.Kind != status.None:
+			l.blame(now, cut)
+		case l.cut() && l.sip.Status().State == string(status.Registered):
+			l.joined(now) // so soon that the line has missed nothing
+		}
+		l.sip.NetworkChanged()
 	}
 }
 

@@ -183,7 +183,7 @@ func (a *Agent) lookAt(now time.Time, l *line) (shown status.Line, trouble, name
 		shown.State, shown.Why = status.Failed, l.fault
 		return shown, status.Trouble{Kind: status.Address, Who: who, What: l.fault}, names
 	}
-	if shown.State == status.Registered {
+	if shown.State == status.Registered && !l.cut() {
 		if now.Sub(l.nameless) < lookTime {
 			names = status.Trouble{} // it may be over before it matters
 		}
@@ -234,22 +234,28 @@ func switched(sw outbound.SwitchRecord) status.Switch {
 	}
 }
 
-// wayOut looks at our own side when something farther away seems wrong. A
-// proxy or name server on this machine needs no way out.
+// wayOut looks at our own side when something farther away seems wrong.
 func (a *Agent) wayOut(t status.Trouble) status.Trouble {
 	switch t.Kind {
 	case status.Address, status.DNS, status.Proxy:
-	default:
-		return t
+		if cut := a.cutOff(); cut.Kind != status.None {
+			return cut
+		}
 	}
+	return t
+}
+
+// cutOff is what on our own side keeps every line from working: no link, or no
+// address. A proxy or name server on this machine needs neither.
+func (a *Agent) cutOff() status.Trouble {
 	for _, s := range a.setup.config.DNS.Servers {
 		if s.Addr().IsLoopback() {
-			return t
+			return status.Trouble{}
 		}
 	}
 	for _, r := range a.routes {
 		if via, ok := r.Current(); ok && via.Addr.Addr().IsLoopback() {
-			return t
+			return status.Trouble{}
 		}
 	}
 	switch up, addressed := a.cfg.Links(); {
@@ -258,5 +264,5 @@ func (a *Agent) wayOut(t status.Trouble) status.Trouble {
 	case !addressed:
 		return status.Trouble{Kind: status.Address, What: "no interface has an address"}
 	}
-	return t
+	return status.Trouble{}
 }

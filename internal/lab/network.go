@@ -68,6 +68,7 @@ type Host struct {
 	// guarded by net.mu
 	off      bool
 	linkDown bool
+	rewired  func() // told of linkDown; nil: nobody listens
 	delay    time.Duration
 	loss     float64
 	sockets  map[uint16]*packetConn
@@ -113,6 +114,26 @@ func (h *Host) LinkDown(down bool) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	h.linkDown = down
+	if h.rewired != nil {
+		time.AfterFunc(noticed, h.rewired)
+	}
+}
+
+// noticed is how long it takes until a host tells of its cable, as package link does.
+const noticed = 200*time.Millisecond + 7*time.Microsecond
+
+// Changes calls changed soon after the cable was pulled or plugged in, until ctx
+// ends.
+func (h *Host) Changes(ctx context.Context, changed func()) error {
+	listen := func(f func()) {
+		h.net.mu.Lock()
+		defer h.net.mu.Unlock()
+		h.rewired = f
+	}
+	listen(changed)
+	<-ctx.Done()
+	listen(nil)
+	return nil
 }
 
 // up tells whether the host's cable is plugged in.

@@ -375,6 +375,7 @@ func (w *World) Start() error {
 	if w.home != nil {
 		ac.Network = w.home
 		ac.Links = func() (up, addressed bool) { return w.home.up(), w.home.up() }
+		ac.Changes = w.home.Changes
 	}
 	if w.ca != nil {
 		ac.Roots = w.ca.Roots()

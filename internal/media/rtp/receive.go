@@ -69,6 +69,7 @@ func (s *Stream) take(b []byte, from netip.AddrPort, now time.Time) {
 		return
 	}
 	s.count.Received++
+	s.latest = now
 	s.recv.count(h, uint32(now.Sub(s.opened)/(time.Second/hal.SampleRate)))
 	if !r.Receive {
 		s.count.Unwanted++

@@ -123,6 +123,7 @@ type Stream struct {
 	source source
 	keys   keysHeard
 	recv   reception
+	latest time.Time // when it was heard
 	far    farReport
 	count  Stats // what the receivers count
 }
@@ -239,6 +240,14 @@ func (s *Stream) Stats() Stats {
 	}
 	st.FarLost, st.RTT = s.far.lost, s.far.rtt
 	return st
+}
+
+// Heard is when the latest packet of the far end came; zero: none has. It may be
+// called from any goroutine, and after Close.
+func (s *Stream) Heard() time.Time {
+	s.in.Lock()
+	defer s.in.Unlock()
+	return s.latest
 }
 
 // Close says goodbye, closes both ports and waits for the Stream's
