@@ -32,6 +32,7 @@ type setup struct {
 	more      []string // more tables
 	runner    []string // what runs the binary; empty: the kernel
 	binary    string   // "": of ATA_AGENT
+	apart     bool     // on a network of its own
 }
 
 // lanes are counted so that every case has addresses of its own: 127.b.c.x.
@@ -72,6 +73,17 @@ func start(t *testing.T, s setup) (*Bench, *agent) {
 // run starts an agent and waits until it is registered.
 func run(t *testing.T, b *Bench, s setup) *agent {
 	t.Helper()
+	began := time.Now()
+	a := launch(t, b, s)
+	if _, err := b.Wait(began, 20*time.Second, Is(Registered)); err != nil {
+		t.Fatalf("first registration: %v", err)
+	}
+	return a
+}
+
+// launch starts an agent.
+func launch(t *testing.T, b *Bench, s setup) *agent {
+	t.Helper()
 	if s.proxy == "" {
 		s.proxy = "proxy.lab.test"
 	}
@@ -106,7 +118,9 @@ expires = "60s"
 	words := append(append([]string{}, s.runner...), s.binary, "run", "--config", a.config)
 	a.cmd = exec.Command(words[0], words[1:]...)
 	a.cmd.Stderr = &a.log
-	began := time.Now()
+	if s.apart {
+		apart(a.cmd)
+	}
 	if err := a.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -116,9 +130,6 @@ expires = "60s"
 			t.Logf("the agent said:\n%s", a.log.String())
 		}
 	})
-	if _, err := b.Wait(began, 20*time.Second, Is(Registered)); err != nil {
-		t.Fatalf("first registration: %v", err)
-	}
 	return a
 }
 

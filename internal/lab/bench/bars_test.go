@@ -106,6 +106,7 @@ func TestBars(t *testing.T) {
 		alone("call-for-us-after-failover", incoming)
 		alone("digest-leak", leak)
 		alone("mipsel-resident", small)
+		alone("cable", link)
 	})
 	t.Run("flood", func(t *testing.T) { flood(t, &results) })
 	results.print()
