@@ -313,9 +313,17 @@ func TestCallOut(t *testing.T) {
 	if !has(sound, 1000) {
 		t.Error("the far end echoes a whistle, and the ear does not hear it")
 	}
+	var ids []string
+	b.agent.streams.Range(func(id, _ any) bool { ids = append(ids, id.(string)); return true })
+	if len(ids) != 1 || !b.agent.flows(ids[0]) {
+		t.Errorf("the far end is heard, and no sound flows: %q", ids)
+	}
 	hand.HangUp()
 	b.arrives("BYE")
 	b.state(1, "idle")
+	if len(ids) == 1 && b.agent.flows(ids[0]) {
+		t.Error("the call is over, and its sound flows on")
+	}
 
 	b.answers(486)
 	hand.Lift()
