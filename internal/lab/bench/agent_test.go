@@ -55,12 +55,17 @@ func newBench(t testing.TB) (*Bench, string) {
 	return b, net
 }
 
-// start gives a case a bench and an agent that is registered at its first proxy.
-func start(t *testing.T, s setup) (*Bench, *agent) {
+func needsBinary(t *testing.T) {
 	t.Helper()
 	if os.Getenv("ATA_AGENT") == "" {
 		t.Skip("real time, real sockets: run with make bars, or set ATA_AGENT to a binary")
 	}
+}
+
+// start gives a case a bench and an agent that is registered at its first proxy.
+func start(t *testing.T, s setup) (*Bench, *agent) {
+	t.Helper()
+	needsBinary(t)
 	b, _ := newBench(t)
 	if s.expires > 0 {
 		for _, p := range b.Proxies {

@@ -239,9 +239,7 @@ func lossy(t *testing.T, r *table) {
 
 // slow: a path over a satellite answers after 1.2 s and is not dead.
 func slow(t *testing.T, r *table) {
-	if os.Getenv("ATA_AGENT") == "" {
-		t.Skip("needs ATA_AGENT")
-	}
+	needsBinary(t)
 	b, _ := newBench(t)
 	for _, p := range b.Proxies {
 		p.Hinder(1200*time.Millisecond, 0)

@@ -14,6 +14,7 @@ import (
 // link: the agent has a network of its own, and one cable to the bench. It is
 // started without, gets one, is given another address, loses it and has it back.
 func link(t *testing.T, r *table) {
+	needsBinary(t)
 	if os.Geteuid() != 0 {
 		t.Skip("only root makes a cable")
 	}
