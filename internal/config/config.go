@@ -109,6 +109,9 @@ func (l *Line) Proxies() (all []outbound.Proxy) {
 			panic(err) // it was tried when the file was read
 		}
 		p.TransportSet = p.TransportSet || l.Transport != ""
+		if p.TLSName == "" { // an address: its certificate is the domain's (RFC 5922 section 7.3)
+			p.TLSName = l.Domain
+		}
 		all = append(all, p)
 	}
 	return all

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -187,6 +188,35 @@ func TestProxies(t *testing.T) {
 		if s := strings.Join(got, ", "); s != row.want {
 			t.Errorf("%s: %s, want %s", row.line, s, row.want)
 		}
+	}
+}
+
+// A certificate shows the domain that was meant to be reached (RFC 5922 section
+// 7.3): the proxy's own name where it has one, the line's domain where an
+// address stands.
+func TestCertificateNames(t *testing.T) {
+	c, err := Parse("f", []byte(`
+[[line]]
+user = "1"
+domain = "example.net"
+transport = "tls"
+outbound_proxy = ["a.example", "192.0.2.7", "192.0.2.8;tlsname=b.example"]
+[[line]]
+user = "2"
+domain = "192.0.2.9"
+transport = "tls"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for i := range c.Lines {
+		for _, p := range c.Lines[i].Proxies() {
+			got = append(got, p.TLSName)
+		}
+	}
+	if want := []string{"a.example", "example.net", "b.example", "192.0.2.9"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -95,7 +95,7 @@ var schema = []table{
 	},
 	{
 		name: "tls",
-		doc:  "For proxies spoken to over TLS. Their certificates are always checked, against\nthe name that was configured.",
+		doc:  "For proxies spoken to over TLS. Their certificates are always checked, against\nthe name in outbound_proxy, the domain where an address stands there, or what a\n\";tlsname=proxy.example.net\" behind it says.",
 		keys: []key{{
 			name: "roots", into: func(c *Config, _ int) any { return &c.TLS.Roots },
 			example: `"/etc/ssl/certs/ca-certificates.crt"`, follows: "the system's store",
