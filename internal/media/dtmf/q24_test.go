@@ -168,6 +168,9 @@ func (p press) count(times int, r *rand.Rand) (right, extra int) {
 func TestQ24(t *testing.T) {
 	times, seed := 3, uint64(0)
 	const all, none = 1, 0
+	if testing.Short() {
+		times = 1
+	}
 	if testing.Verbose() {
 		times = 10
 		seed = rand.Uint64()
