@@ -42,7 +42,10 @@ else ifeq ($(BR2_arm),y)
 ATA_AGENT_GO_ENV += GOARM=5
 endif
 
-ATA_AGENT_BUILD_OPTS = -trimpath -buildvcs=false
+# Lean, as the Makefile's LEAN: inlining only where sound moves and the ring turns.
+ATA_AGENT_BUILD_OPTS = -trimpath -buildvcs=false -gcflags=all=-l \
+	-gcflags=$(ATA_AGENT_GOMOD)/internal/media/...= \
+	-gcflags=$(ATA_AGENT_GOMOD)/outbound=
 ATA_AGENT_LDFLAGS = -s -w -X main.version=$(ATA_AGENT_VERSION)
 
 # A local tree is not vendored by the download step. Where the builder has no
@@ -51,6 +54,11 @@ ATA_AGENT_GOPROXY ?= $(or $(GOPROXY),direct)
 define ATA_AGENT_VENDOR
 	cd $(@D) && $(HOST_GO_COMMON_ENV) GOFLAGS=-mod=mod GOPROXY=$(ATA_AGENT_GOPROXY) \
 		$(GO_BIN) mod vendor
+	# No telephone speaks SIP over WebSocket; without it net/http stays out.
+	for f in ws wss; do \
+		cp $(@D)/scripts/lean/transport_$$f.go.stub \
+			$(@D)/vendor/github.com/emiago/sipgo/sip/transport_$$f.go || exit 1; \
+	done
 endef
 ATA_AGENT_PRE_CONFIGURE_HOOKS += ATA_AGENT_VENDOR
 
