@@ -109,21 +109,31 @@ func (r *Resolver) Lookup(ctx context.Context, p Proxy) (Answer, error) {
 	l := lookup{r: r, p: p}
 
 	plain := later(func() addresses { return r.addresses(ctx, p.Host) })
-	if p.Port == 0 {
-		short, cancel := context.WithTimeout(ctx, nameWait)
-		defer cancel()
-		for _, s := range l.services(short) {
-			if l.serve(ctx, s); len(l.answer.Targets) > 0 {
-				return l.result()
-			}
-		}
-		if l.closed {
-			l.err = &NotFoundError{p.Host, shorter(l.answer.TTL, l.absent), "offers no SIP (its SRV record says so)"}
-			return l.result()
+	short, cancel := context.WithTimeout(ctx, nameWait)
+	defer cancel()
+	if p.Port == 0 && l.named(ctx, short) {
+		return l.result()
+	}
+	own := plain()
+	l.add(own, cmp.Or(p.Port, p.Transport.Port()), p.Transport, 0, 1)
+	if p.Port == 0 && len(own.list) == 0 && own.err == nil && short.Err() != nil {
+		l.named(ctx, ctx) // the servers are slow, and there is nothing but SRV
+	}
+	return l.result()
+}
+
+// named looks for the addresses behind SRV records, which have as long as short
+// to be found. It reports whether that settles the matter.
+func (l *lookup) named(ctx, short context.Context) bool {
+	for _, s := range l.services(short) {
+		if l.serve(ctx, s); len(l.answer.Targets) > 0 {
+			return true
 		}
 	}
-	l.add(plain(), cmp.Or(p.Port, p.Transport.Port()), p.Transport, 0, 1)
-	return l.result()
+	if l.closed {
+		l.err = &NotFoundError{l.p.Host, shorter(l.answer.TTL, l.absent), "offers no SIP (its SRV record says so)"}
+	}
+	return l.closed
 }
 
 // A lookup is one Lookup on its way.

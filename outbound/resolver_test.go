@@ -147,7 +147,7 @@ func TestExchange(t *testing.T) {
 		{"AAAA vanishes", []*fakeDNS{{zone: zone, vanish: map[uint16]bool{dns.TypeAAAA: true}}}, good + ", partial", 50 * time.Millisecond},
 		{"A vanishes", []*fakeDNS{{zone: []string{"p.example.net. 60 IN AAAA 2001:db8::1"}, vanish: map[uint16]bool{dns.TypeA: true}}},
 			"[2001:db8::1]:5060 for 1m0s, partial", 50 * time.Millisecond},
-		{"all silent", []*fakeDNS{{silent: true}}, "p.example.net A: DNS 127.0.0.53:53: no answer", 3 * time.Second},
+		{"all silent", []*fakeDNS{{silent: true}}, "p.example.net A: DNS 127.0.0.53:53: no answer", 5 * time.Second},
 		{"all fail", []*fakeDNS{{bend: rcode(dns.RcodeServerFailure)}, {bend: rcode(dns.RcodeServerFailure)}},
 			"p.example.net A: DNS 127.0.0.54:53: SERVFAIL", 2 * time.Second},
 	} {
@@ -390,4 +390,20 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatal(found.ttl)
 		}
 	})
+}
+
+// And servers that take three seconds and more for everything.
+func TestLookupSlow(t *testing.T) {
+	for want, zone := range map[string][]string{
+		"192.0.2.1:5060 for 1m0s, partial": zoneA("p.example.net", "192.0.2.1"),
+		"192.0.2.1:5070 for 1m0s, partial": append(zoneA("a.example.net", "192.0.2.1"), "_sip._udp.p.example.net. 60 IN SRV 10 0 5070 a.example.net."),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			server := &fakeDNS{zone: zone, delay: 3200 * time.Millisecond}
+			if got := lookupLine(t, newNet(server).resolver(), "p.example.net"); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+			time.Sleep(server.delay) // it wakes for the last of the questions
+		})
+	}
 }
