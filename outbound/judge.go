@@ -68,7 +68,7 @@ func (f Failure) detail() string {
 	case f.Method == "":
 		return f.Error()
 	case f.Tries > 1:
-		return fmt.Sprintf("%s, sent %d times: %s", f.Method, f.Tries, f.Error())
+		return fmt.Sprintf("%s, asked %d times: %s", f.Method, f.Tries, f.Error())
 	}
 	return f.Method + ": " + f.Error()
 }

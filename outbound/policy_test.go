@@ -489,7 +489,7 @@ func TestRecord(t *testing.T) {
 	p.Next(day, place(1), Failure{Method: "OPTIONS", Tries: 9})
 	p.Next(day.Add(4*time.Second), place(2), Failure{Method: "REGISTER", Cause: Unreachable})
 	done, ok := p.Good(day.Add(5*time.Second), place(3), 0)
-	want := SwitchRecord{From: place(1), To: place(3), Cause: "no answer", Detail: "OPTIONS, sent 9 times: no answer", At: day, Took: 5 * time.Second, Tries: 2}
+	want := SwitchRecord{From: place(1), To: place(3), Cause: "no answer", Detail: "OPTIONS, asked 9 times: no answer", At: day, Took: 5 * time.Second, Tries: 2}
 	if !ok || done != want {
 		t.Errorf("%+v\nwant %+v", done, want)
 	}

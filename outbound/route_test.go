@@ -641,7 +641,7 @@ func TestHistory(t *testing.T) {
 			at = next
 		}
 		h := r.History()
-		if len(h) != 64 || h[0].Detail != "OPTIONS, sent 89 times: no answer" || h[63].Detail != "OPTIONS, sent 26 times: no answer" || h[0].Took != time.Second || h[0].To != at {
+		if len(h) != 64 || h[0].Detail != "OPTIONS, asked 89 times: no answer" || h[63].Detail != "OPTIONS, asked 26 times: no answer" || h[0].Took != time.Second || h[0].To != at {
 			t.Errorf("%d records, newest %+v, oldest %+v", len(h), h[0], h[len(h)-1])
 		}
 		if h[0].Noticed != "a call connected 1.2s late" || r.Status().LastSwitch != h[0] {
