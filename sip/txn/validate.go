@@ -32,7 +32,7 @@ func check(req *sip.Request) int {
 	case tag(req.From()) == "":
 		// RFC 2543 had no tags; a dialog without one could be ended by anybody.
 		return sip.StatusBadRequest
-	case cseq.MethodName != req.Method:
+	case !strings.EqualFold(string(cseq.MethodName), string(req.Method)): // sipgo writes one of them in capitals
 		return sip.StatusBadRequest // 3.1.2.17 mismatch01, 3.1.2.18 mismatch02
 	case req.Via().Host == "":
 		return sip.StatusBadRequest
@@ -108,9 +108,14 @@ func tidy(msg sip.Message) {
 		trim(h.Params)
 		h.Address.Host = strings.TrimSpace(h.Address.Host)
 	}
-	if h := msg.Via(); h != nil {
-		trim(h.Params)
-		h.Host = strings.TrimSpace(h.Host)
+	for _, h := range msg.GetHeaders("via") { // a response shows them all
+		if via, ok := h.(*sip.ViaHeader); ok {
+			trim(via.Params)
+			if words := strings.Fields(via.Host); via.Transport == "" && len(words) == 2 {
+				via.Transport, via.Host = words[0], words[1] // of "SIP / 2.0 / UDP host"
+			}
+			via.Host = strings.TrimSpace(via.Host)
+		}
 	}
 }
 
