@@ -669,6 +669,35 @@ func TestWhatCannotBePlayedIsDropped(t *testing.T) {
 	})
 }
 
+// The hybrid throws back what the ear hears, in the frame in which it hears it.
+func TestHybrid(t *testing.T) {
+	virtual(t, sim.Options{Hybrid: 6}, func(t *testing.T, p *sim.Port) {
+		p.Lift()
+		var in, out hal.Frame
+		sine := haltest.Sine(1000, time.Second)
+		played, back := 0.0, 0.0
+		for n := range 50 {
+			if err := p.Read(&in); err != nil {
+				t.Fatal(err)
+			}
+			for i := range in {
+				if n > 1 { // the first frame that was written is spoken while the second is
+					back += float64(in[i]) * float64(in[i])
+					played += float64(out[i]) * float64(out[i])
+				} else if n == 0 && in[i] != 0 {
+					t.Fatal("an echo before its cause")
+				}
+			}
+			copy(out[:], sine[n*len(out):])
+			_ = p.Write(&out)
+		}
+		// 1000 Hz lies near where it rings: louder than the mean over all.
+		if loss := 10 * math.Log10(played/back); loss < 1 || loss > 7 {
+			t.Errorf("a hybrid of 6 dB has a loss of %.1f dB", loss)
+		}
+	})
+}
+
 func TestBell(t *testing.T) {
 	var told []string
 	note := func(c hal.Cadence) { told = append(told, fmt.Sprint(c.Steps[0])) }
@@ -733,7 +762,7 @@ func TestClosedPort(t *testing.T) {
 }
 
 func TestSoundAllocatesNothing(t *testing.T) {
-	virtual(t, sim.Options{}, func(t *testing.T, p *sim.Port) {
+	virtual(t, sim.Options{Hybrid: 6}, func(t *testing.T, p *sim.Port) {
 		p.Lift()
 		frames := 0
 		defer p.Listen(func(*hal.Frame) { frames++ })()

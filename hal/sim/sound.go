@@ -93,6 +93,65 @@ func (p *Port) speak(f *hal.Frame, at int64) {
 	}
 	clear(p.sounds[len(left):]) // let go of the samples
 	p.sounds = left
+	p.hybrid.throwBack(f, at)
+}
+
+// A hybrid is where two wires meet four. A nil hybrid is a perfect one.
+type hybrid struct {
+	taps [40]int32                                 // Q15, of 5 ms
+	ear  [(2*backlog + 4) * hal.FrameSamples]int16 // what the ear heard last; sample n is at n modulo its length
+	end  int64                                     // the sample after the latest
+}
+
+// newHybrid makes one with so many dB of loss over all frequencies: it rings at
+// 1.3 kHz and dies away within 5 ms.
+func newHybrid(loss int) *hybrid {
+	if loss <= 0 {
+		return nil
+	}
+	h := new(hybrid)
+	var shape [len(h.taps)]float64
+	energy := 0.0
+	for i := range shape {
+		shape[i] = math.Cos(float64(i)) * math.Exp(-float64(i)/8)
+		energy += shape[i] * shape[i]
+	}
+	scale := 32768 * math.Pow(10, -float64(loss)/20) / math.Sqrt(energy)
+	for i := range shape {
+		h.taps[i] = int32(math.Round(scale * shape[i]))
+	}
+	return h
+}
+
+// heard keeps the frame that begins with sample at.
+func (h *hybrid) heard(at int64, f *hal.Frame) {
+	if h == nil {
+		return
+	}
+	for n := max(h.end, at-int64(len(h.ear))); n < at; n++ {
+		h.ear[n%int64(len(h.ear))] = 0 // the player had nothing to play
+	}
+	for i, x := range f {
+		h.ear[(at+int64(i))%int64(len(h.ear))] = x
+	}
+	h.end = at + hal.FrameSamples
+}
+
+// throwBack adds the echo to the frame that begins with sample at.
+func (h *hybrid) throwBack(f *hal.Frame, at int64) {
+	if h == nil {
+		return
+	}
+	oldest := max(0, h.end-int64(len(h.ear)))
+	for i := range f {
+		var sum int64
+		for k, tap := range h.taps {
+			if n := at + int64(i-k); oldest <= n && n < h.end {
+				sum += int64(tap) * int64(h.ear[n%int64(len(h.ear))])
+			}
+		}
+		f[i] = clamp(int32(f[i]) + int32(sum>>15))
+	}
 }
 
 // add adds what of s falls into the frame that begins with sample at.

@@ -49,6 +49,7 @@ func (e *extension) configure(s portSetup) {
 	if p, ok := e.port.(interface{ SetTiming(hook.Timing) }); ok {
 		p.SetTiming(s.timing)
 	}
+	e.cord.Tune(s.tuning)
 	e.phone.Configure(phone.Config{Plan: s.plan})
 	l := e.a.lineOf(s.line)
 	e.phone.Messages(l != nil && l.messages)

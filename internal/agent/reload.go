@@ -12,6 +12,7 @@ import (
 	"github.com/ata-agent/ata-agent/hal/hook"
 	"github.com/ata-agent/ata-agent/internal/config"
 	"github.com/ata-agent/ata-agent/internal/country"
+	"github.com/ata-agent/ata-agent/internal/media"
 	"github.com/ata-agent/ata-agent/internal/phone"
 	"github.com/ata-agent/ata-agent/internal/status"
 	"github.com/ata-agent/ata-agent/outbound"
@@ -27,6 +28,9 @@ type setup struct {
 	urgent []string // the country's emergency numbers
 }
 
+// usualTail is config's echo_tail, for a board's port that the file does not name.
+const usualTail = 16 * time.Millisecond
+
 // A portSetup says what becomes of a port. Without a line it is out of use.
 type portSetup struct {
 	line    string
@@ -34,6 +38,7 @@ type portSetup struct {
 	plan    *phone.Plan
 	flash   bool // in a call it is for the far end
 	timing  hook.Timing
+	tuning  media.Tuning
 }
 
 // prepare checks c against the board. All mistakes come back at once.
@@ -50,7 +55,7 @@ func (a *Agent) prepare(c *config.Config) (*setup, error) {
 	}
 	for i := range s.ports {
 		s.ports[i].country = usual
-		s.ports[i].flash, s.ports[i].timing = true, hook.Wide
+		s.ports[i].flash, s.ports[i].timing, s.ports[i].tuning = true, hook.Wide, media.Tuning{Tail: usualTail}
 	}
 	if len(c.Ports) == 0 && len(c.Lines) > 0 && len(s.ports) > 0 {
 		s.ports[0].line = c.Lines[0].Name
@@ -73,6 +78,7 @@ func (a *Agent) prepare(c *config.Config) (*setup, error) {
 		}
 		s.ports[n].flash = p.Flash == "event"
 		s.ports[n].timing = timing(p.FlashMin, p.FlashMax)
+		s.ports[n].tuning = media.Tuning{Tail: p.EchoTail, In: p.InputGain, Out: p.OutputGain}
 	}
 	for i := range s.ports {
 		if c := s.ports[i].country; c != nil {

@@ -127,6 +127,10 @@ type Port struct {
 
 	// How long the hook is pressed for a flash. Longer is a receiver put down.
 	FlashMin, FlashMax time.Duration
+
+	EchoTail   time.Duration // how late the line's echo may come and be taken out; 0: it is left
+	InputGain  int           // dB, from the mouth
+	OutputGain int           // dB, to the ear
 }
 
 // maxFile bounds a file; the reference is a tenth of it.

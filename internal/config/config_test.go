@@ -159,7 +159,7 @@ country = "gb"
 	}
 	want := []Port{{Name: "1", Line: "1", Country: "us"}, {Name: "fxs2", Line: "office", Country: "gb"}}
 	for i := range want {
-		want[i].Flash, want[i].FlashMin, want[i].FlashMax = "event", 80*time.Millisecond, 900*time.Millisecond
+		want[i].Flash, want[i].FlashMin, want[i].FlashMax, want[i].EchoTail = "event", 80*time.Millisecond, 900*time.Millisecond, 16*time.Millisecond
 	}
 	if !reflect.DeepEqual(c.Ports, want) {
 		t.Errorf("got  %+v\nwant %+v", c.Ports, want)

@@ -235,6 +235,18 @@ var schema = []table{
 			name: "flash_max", into: func(c *Config, i int) any { return &c.Ports[i].FlashMax },
 			def: `"900ms"`, min: 100 * time.Millisecond, max: 2 * time.Second,
 			doc: "How long at most. Only after so long is a receiver known to be put down: a call\nends sooner when this is short.",
+		}, {
+			name: "echo_tail", into: func(c *Config, i int) any { return &c.Ports[i].EchoTail },
+			def: `"16ms"`, min: 0, max: 64 * time.Millisecond,
+			doc: "The far end's voice comes back from the telephone; so late it may come and still be\ntaken out. 16ms is enough for a socket and some hundred metres of wire, and twice as\nmuch costs nearly twice the processor time. \"0s\" leaves the echo to others.",
+		}, {
+			name: "input_gain", into: func(c *Config, i int) any { return &c.Ports[i].InputGain },
+			def: `0`, low: -24, top: 12,
+			doc: "How much louder, in dB, far ends hear the mouth. Loud speech is squeezed, not cut.",
+		}, {
+			name: "output_gain", into: func(c *Config, i int) any { return &c.Ports[i].OutputGain },
+			def: `0`, low: -24, top: 12,
+			doc: "How much louder, in dB, the ear hears far ends; the exchange's tones stay as they\nare.",
 		}},
 	},
 	{

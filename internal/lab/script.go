@@ -25,6 +25,7 @@ import (
 //	expires 60s                      of the registration
 //	keepalive 15s                    of the line
 //	password wrong                   what the agent says
+//	hybrid 12                        the telephone throws back what it hears, 12 dB softer
 //	config no_answer = "4s"          one more line of the agent's [[line]]
 //	loopback no                      this scenario needs the virtual network
 //
@@ -107,6 +108,8 @@ func (s *Script) build(f []string, line string) (err error) {
 		o.KeepAlive, err = time.ParseDuration(f[1])
 	case "password":
 		o.Password = strings.Join(f[1:], " ")
+	case "hybrid":
+		o.Hybrid, err = strconv.Atoi(f[1])
 	case "config":
 		o.Config = append(o.Config, strings.TrimSpace(strings.TrimPrefix(line, "config")))
 	case "top":
@@ -114,7 +117,7 @@ func (s *Script) build(f []string, line string) (err error) {
 	case "loopback":
 		o.Virtual = f[1] == "no"
 	default:
-		err = fmt.Errorf("%q is no part of a world: country, proxies, outbound, name, transport, certificate, impostor, expires, keepalive, password, config, top, loopback", f[0])
+		err = fmt.Errorf("%q is no part of a world: country, proxies, outbound, name, transport, certificate, impostor, expires, keepalive, password, hybrid, config, top, loopback", f[0])
 	}
 	return err
 }

@@ -38,6 +38,7 @@ type Options struct {
 	Password  string        // what the agent says; the right one when empty
 	CertFor   []string      // names in the proxies' certificates; the outbound names when empty
 	Impostor  string        // the proxy whose certificate is for another name
+	Hybrid    int           // sim.Options.Hybrid of the telephone
 	Config    []string      // more lines of the agent's [[line]]
 	Top       []string      // more lines of the agent's configuration, before [[line]]
 	Random    func() float64
@@ -188,7 +189,7 @@ func NewWorld(o Options, j *Journal) (*World, error) {
 
 // plugIn connects a telephone and looks at its bell, its ear and the lamps.
 func (w *World) plugIn() {
-	w.Port = sim.New("1", sim.Options{Bell: func(c hal.Cadence) {
+	w.Port = sim.New("1", sim.Options{Hybrid: w.o.Hybrid, Bell: func(c hal.Cadence) {
 		if c.Steps[0] == 0 {
 			w.Journal.Add(BellRung, "the bell stops")
 		} else {

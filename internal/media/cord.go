@@ -14,6 +14,8 @@ import (
 
 	"github.com/ata-agent/ata-agent/hal"
 	"github.com/ata-agent/ata-agent/internal/media/dtmf"
+	"github.com/ata-agent/ata-agent/internal/media/echo"
+	"github.com/ata-agent/ata-agent/internal/media/level"
 	"github.com/ata-agent/ata-agent/internal/media/rtp"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 )
@@ -33,36 +35,69 @@ type Event struct {
 	Duration time.Duration // how long it had sounded by then
 }
 
+// A Tuning fits a cord to its port. The zero Tuning leaves all sound as it is.
+type Tuning struct {
+	Tail time.Duration // how late the line's own echo may come and be taken out, up to 64 ms; 0: it is left
+	In   int           // gain of the mouth towards far ends, dB, level.Least to level.Most
+	Out  int           // gain of the far ends towards the ear; tones have a level of their own
+}
+
 // A Cord carries the sound of one port, 10 ms at a time:
 //
-//	mouth ─ Read ─▶ dtmf ─▶ mix ─▶ encode ─▶ RTP
-//	ear  ◀─ Write ─ mix ◀─ tone
-//	                mix ◀─ conceal ◀─ decode ◀─ jitter ◀─ RTP
+//	mouth ─ Read ─▶ echo ─▶ dtmf ─▶ gain ─▶ mix ─▶ encode ─▶ RTP
+//	ear  ◀─ Write ── ▲ ─ mix ◀─ tone
+//	                     mix ◀─ gain ◀─ conceal ◀─ decode ◀─ jitter ◀─ RTP
 //
-// The echo canceller's place is between Read and dtmf: it is told what is
-// written to the ear. No part of a frame allocates.
+// No part of a frame allocates.
 type Cord struct {
-	port  hal.Port
-	tell  func(Event)
-	patch atomic.Pointer[Patch] // never nil
+	port   hal.Port
+	tell   func(Event)
+	patch  atomic.Pointer[Patch] // never nil
+	tuning atomic.Pointer[tuned] // never nil
 
 	// Owned by the goroutine of Run.
 	now    *Patch // the patch of this frame
+	tune   *tuned // the tuning of this frame
 	keys   dtmf.Detector
 	ear    tone.Player
 	held   bool // a key is being sent to far ends
 	mouth  hal.Frame
 	silent hal.Frame // never written
 	far    [2]hal.Frame
-	mix    hal.Frame
+	tone   hal.Frame
+	mix    hal.Frame // what is written to the ear
+}
+
+// tuned is a Tuning and what it needs.
+type tuned struct {
+	Tuning
+	echo    *echo.Canceller // nil: none
+	in, out level.Gain
 }
 
 // NewCord makes the cord of a port. Tell is called from the goroutine of Run
 // and may wait briefly.
 func NewCord(port hal.Port, tell func(Event)) *Cord {
-	c := &Cord{port: port, tell: tell, now: &Patch{}}
+	c := &Cord{port: port, tell: tell, now: &Patch{}, tune: &tuned{}}
 	c.patch.Store(c.now)
+	c.tuning.Store(c.tune)
 	return c
+}
+
+// Tune fits the cord to its port, from the next frame on. The same Tuning again
+// changes nothing: the canceller goes on knowing the line. One goroutine, any;
+// it does not wait.
+func (c *Cord) Tune(t Tuning) {
+	if t == c.tuning.Load().Tuning {
+		return
+	}
+	n := &tuned{Tuning: t}
+	if t.Tail > 0 {
+		n.echo = echo.New(int(t.Tail * hal.SampleRate / time.Second))
+	}
+	n.in.Set(t.In)
+	n.out.Set(t.Out)
+	c.tuning.Store(n)
 }
 
 // Set joins the port as p says, from the next frame on. A tone that p has in
@@ -99,7 +134,10 @@ func (c *Cord) frame() {
 	if p := c.patch.Load(); p != c.now {
 		c.repatch(p)
 	}
+	c.tune = c.tuning.Load()
+	c.cancel()
 	key := c.listen()
+	c.tune.in.Apply(c.mouth[:])
 	c.speak(key)
 	c.hear()
 }
@@ -113,6 +151,16 @@ func (c *Cord) repatch(p *Patch) {
 		c.letGo()
 	}
 	c.now = p
+}
+
+// cancel takes out of the mouth what the line throws back of the ear. What was
+// written last is what sounded while the mouth was recorded: Read and Write
+// take turns, and a port's own delay is for the port to keep short of the tail.
+// With nobody at the far end nobody hears the echo.
+func (c *Cord) cancel() {
+	if c.tune.echo != nil && (c.now.Far[0] != nil || c.now.Far[1] != nil) {
+		c.tune.echo.Cancel(c.mouth[:], c.mix[:], c.mouth[:])
+	}
 }
 
 // listen finds keys in what the mouth says.
@@ -172,14 +220,17 @@ func (c *Cord) speak(key dtmf.Heard) {
 	}
 }
 
-// hear mixes the tone and the far ends for the ear.
+// hear mixes the far ends and the tone for the ear.
 func (c *Cord) hear() {
-	c.ear.Read(c.mix[:])
+	c.mix = hal.Frame{}
 	for i, far := range c.now.Far {
 		if far != nil {
 			add(&c.mix, &c.mix, &c.far[i])
 		}
 	}
+	c.tune.out.Apply(c.mix[:])
+	c.ear.Read(c.tone[:])
+	add(&c.mix, &c.mix, &c.tone)
 }
 
 // add makes sum what is heard of a and b together; louder than full scale is

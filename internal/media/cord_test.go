@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"math/cmplx"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"runtime"
@@ -31,6 +32,7 @@ type socket struct {
 	echo float64 // of the ear in the mouth
 
 	mu    sync.Mutex
+	talks float64 // white noise from the mouth, RMS
 	mouth tone.Player
 	ear   []int16
 	last  hal.Frame
@@ -58,7 +60,7 @@ func (s *socket) Read(f *hal.Frame) error {
 	defer s.mu.Unlock()
 	s.mouth.Read(f[:])
 	for i := range f {
-		f[i] += int16(float64(s.last[i]) * s.echo)
+		f[i] += int16(float64(s.last[i])*s.echo + s.talks*rand.NormFloat64())
 	}
 	return s.fault
 }
@@ -101,9 +103,9 @@ func (s *socket) heard(d time.Duration) []int16 {
 	return s.ear[n:]
 }
 
-// level is the level of a frequency in s, dBm0. The sines are made by turning,
+// power is the level of a frequency in s, dBm0. The sines are made by turning,
 // which emulators of machines without floating point can bear.
-func level(s []int16, hz float64) float64 {
+func power(s []int16, hz float64) float64 {
 	var sum complex128
 	z, turn := complex(1, 0), cmplx.Rect(1, -2*math.Pi*hz/8000)
 	w, slow := cmplx.Rect(1, math.Pi/float64(len(s))), cmplx.Rect(1, 2*math.Pi/float64(len(s)))
@@ -193,9 +195,9 @@ func TestTwoPartiesHearEachOther(t *testing.T) {
 		time.Sleep(time.Second)
 		atB := p[1].heard(time.Second)
 		atA := p[0].heard(time.Second)
-		near(t, "1000 Hz at the second", level(atB, 1000), -10, 0.1)
-		near(t, "600 Hz at the first", level(atA, 600), -20, 0.1)
-		if l := level(atA, 1000); l > -60 {
+		near(t, "1000 Hz at the second", power(atB, 1000), -10, 0.1)
+		near(t, "600 Hz at the first", power(atA, 600), -20, 0.1)
+		if l := power(atA, 1000); l > -60 {
 			t.Errorf("the first hears itself at %.1f dBm0", l)
 		}
 	})
@@ -216,7 +218,7 @@ func TestThreePartiesHearEachOther(t *testing.T) {
 		for i := range p {
 			ear := p[i].heard(time.Second)
 			for j := range p {
-				l := level(ear, float64(hz[j]))
+				l := power(ear, float64(hz[j]))
 				if i == j {
 					if l > -55 {
 						t.Errorf("party %d hears itself at %.1f dBm0", i, l)
@@ -235,15 +237,15 @@ func TestToneIsHeardAndGoesOn(t *testing.T) {
 		p[0].Set(Patch{Ear: dialTone})
 		time.Sleep(200 * time.Millisecond)
 		ear := p[0].heard(time.Second)
-		near(t, "350 Hz", level(ear, 350), -13, 0.1)
-		near(t, "440 Hz", level(ear, 440), -13, 0.1)
+		near(t, "350 Hz", power(ear, 350), -13, 0.1)
+		near(t, "440 Hz", power(ear, 440), -13, 0.1)
 
 		// The same tone again is the tone that is heard: its phase goes on.
 		before := p[0].heard(500 * time.Millisecond)
 		p[0].Set(Patch{Ear: tone.Usual(tone.Dial)})
 		after := p[0].heard(500 * time.Millisecond)
 		whole := append(append([]int16{}, before...), after...)
-		near(t, "350 Hz across a patch", level(whole, 350), -13, 0.05)
+		near(t, "350 Hz across a patch", power(whole, 350), -13, 0.05)
 
 		p[0].Set(Patch{})
 		time.Sleep(50 * time.Millisecond)
@@ -264,8 +266,8 @@ func TestToneOverACall(t *testing.T) {
 		p[0].Set(Patch{Far: [2]*rtp.Stream{a}, Ear: tone.Tone{Steps: []tone.Step{{Hz: [4]uint16{440}}}, Level: -20}})
 		time.Sleep(time.Second)
 		ear := p[0].heard(time.Second)
-		near(t, "the voice", level(ear, 1000), -16, 0.1)
-		near(t, "the tone", level(ear, 440), -20, 0.1)
+		near(t, "the voice", power(ear, 1000), -16, 0.1)
+		near(t, "the tone", power(ear, 440), -20, 0.1)
 	})
 }
 
@@ -302,7 +304,7 @@ func TestKeysAreToldOnce(t *testing.T) {
 func bursts(s []int16, a, b float64) (ms []int) {
 	on := 0
 	for i := 0; i+80 <= len(s); i += 80 {
-		if level(s[i:i+80], a) > -25 && level(s[i:i+80], b) > -25 {
+		if power(s[i:i+80], a) > -25 && power(s[i:i+80], b) > -25 {
 			on += 10
 		} else if on > 0 {
 			ms = append(ms, on)
@@ -408,8 +410,8 @@ func TestAStreamChangesHands(t *testing.T) {
 			time.Sleep(33 * time.Millisecond)
 		}
 		time.Sleep(time.Second)
-		near(t, "who has the call hears", level(p[1].heard(time.Second), 1000), -16, 0.1)
-		if l := level(p[0].heard(100*time.Millisecond), 1000); l > -60 {
+		near(t, "who has the call hears", power(p[1].heard(time.Second), 1000), -16, 0.1)
+		if l := power(p[0].heard(100*time.Millisecond), 1000); l > -60 {
 			t.Errorf("who has it no more hears %.1f dBm0", l)
 		}
 	})
@@ -517,7 +519,59 @@ func inCall(t testing.TB, far int) *Cord {
 	}
 	p.Ear = tone.Usual(tone.CallWaiting)
 	c.Set(p)
+	c.Tune(Tuning{Tail: 16 * time.Millisecond, In: 3, Out: -3})
 	return c
+}
+
+// rms is how loud s is.
+func rms(s []int16) float64 {
+	sum := 0.0
+	for _, x := range s {
+		sum += float64(x) * float64(x)
+	}
+	return math.Sqrt(sum / float64(len(s)))
+}
+
+func TestEchoIsTakenOut(t *testing.T) {
+	for _, tail := range []time.Duration{0, 16 * time.Millisecond} {
+		together(t, 2, func(_ *wire, p []*party) {
+			a, b := dial(t, p[0], p[1], 101)
+			p[0].echo = 0.4
+			p[0].Tune(Tuning{Tail: tail})
+			p[0].Set(Patch{Far: [2]*rtp.Stream{a}})
+			p[1].Set(Patch{Far: [2]*rtp.Stream{b}})
+			p[1].mu.Lock()
+			p[1].talks = 1000
+			p[1].mu.Unlock()
+			time.Sleep(2 * time.Second)
+			loss := 20 * math.Log10(1000/(rms(p[1].heard(time.Second))+0.01))
+			p[0].say(1000, -10)
+			time.Sleep(500 * time.Millisecond)
+			near(t, "the mouth in double talk", power(p[1].heard(time.Second), 1000), -10, 0.2)
+			if tail == 0 {
+				near(t, "echo that is left, dB below the voice", loss, 8, 0.3)
+			} else if loss < 40 {
+				t.Errorf("the far end hears itself %.1f dB softer", loss)
+			}
+		})
+	}
+}
+
+// A gain is for voices; a tone of ours is as loud as the country wants it.
+func TestGains(t *testing.T) {
+	together(t, 2, func(_ *wire, p []*party) {
+		a, b := dial(t, p[0], p[1], 101)
+		p[0].Tune(Tuning{In: -6, Out: 3})
+		p[0].Set(Patch{Far: [2]*rtp.Stream{a}, Ear: tone.Tone{Steps: []tone.Step{{Hz: [4]uint16{440}}}, Level: -13}})
+		p[1].Set(Patch{Far: [2]*rtp.Stream{b}})
+		p[0].say(1000, -10)
+		p[1].say(600, -20)
+		time.Sleep(time.Second)
+		near(t, "the mouth, 6 dB softer", power(p[1].heard(time.Second), 1000), -16, 0.1)
+		ear := p[0].heard(time.Second)
+		near(t, "the far end, 3 dB louder", power(ear, 600), -17, 0.1)
+		near(t, "our own tone", power(ear, 440), -13, 0.1)
+	})
 }
 
 func TestNoAllocation(t *testing.T) {
