@@ -45,12 +45,22 @@ func (l *Line) stay(ctx context.Context, via, home outbound.Target, lasts time.D
 	next := func() time.Duration { return l.part(l.cfg.KeepAlive, keepAliveFrom, keepAliveTo) }
 	ask := time.NewTimer(next())
 	defer ask.Stop()
+	var moved <-chan struct{}
+	found := lives
+	sound := func(every time.Duration) { // asks now, as one does who asks so often
+		if l.cfg.KeepAliveBy != "off" {
+			if found = l.proof(ctx, via, every, moved); l.grumbles.hear(via, found) {
+				refresh.Reset(min(time.Until(due), l.between(0, min(busySoon, l.cfg.KeepAlive/6))))
+			}
+		}
+		ask.Reset(next())
+	}
 	for {
-		moved := l.route.Moved()
+		moved = l.route.Moved()
 		if at, ok := l.route.Current(); ok && at != via && at != home {
 			return outbound.Target{}, 0
 		}
-		found, refreshing := lives, false
+		refreshing := false
 		select {
 		case <-ctx.Done():
 			return outbound.Target{}, 0
@@ -73,16 +83,13 @@ func (l *Line) stay(ctx context.Context, via, home outbound.Target, lasts time.D
 			default:
 				// An ICMP error can be forged: the address gets to speak for
 				// itself, and if it is true, the answer to that is another one.
-				found = l.proof(ctx, via, moved)
+				found = l.proof(ctx, via, l.cfg.KeepAlive, moved)
 				ask.Reset(next())
 			}
+		case <-l.suspect:
+			sound(min(mute, l.cfg.KeepAlive))
 		case <-ask.C:
-			if l.cfg.KeepAliveBy != "off" {
-				if found = l.proof(ctx, via, moved); l.grumbles.hear(via, found) {
-					refresh.Reset(min(time.Until(due), l.between(0, min(busySoon, l.cfg.KeepAlive/6))))
-				}
-			}
-			ask.Reset(next())
+			sound(l.cfg.KeepAlive)
 		}
 		if found == dead {
 			return outbound.Target{}, 0
@@ -129,10 +136,10 @@ func (g *grumbles) hear(via outbound.Target, s sign) bool {
 }
 
 // proof asks via for a sign of life, again and again, and gives it the time
-// that the route knows to be fair. If there is none it moves the route and
+// that the route knows to be fair to one that is asked so often. If there is none it moves the route and
 // returns dead. It returns early when the route moves meanwhile.
-func (l *Line) proof(ctx context.Context, via outbound.Target, moved <-chan struct{}) sign {
-	step, limit := l.route.Proof(via, l.cfg.KeepAlive)
+func (l *Line) proof(ctx context.Context, via outbound.Target, every time.Duration, moved <-chan struct{}) sign {
+	step, limit := l.route.Proof(via, every)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	began, q := time.Now(), l.question(ctx, via, limit)

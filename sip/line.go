@@ -142,6 +142,7 @@ type Line struct {
 	faults  chan transport.Fault
 	news    chan struct{}   // a standby was heard, a call was answered or has ended: see nudge
 	changed chan struct{}   // the network has changed: see NetworkChanged
+	suspect chan struct{}   // a call has heard 100 Trying and nothing since: does the proxy live?
 	ctx     context.Context // of calls: outlives Run's by the time of a clean stop
 	work    sync.WaitGroup  // calls and what they wait for; see spawn
 	leaving chan struct{}   // closed when Run begins to end
@@ -231,6 +232,7 @@ func New(cfg Config, tell func(Event)) (*Line, error) {
 		faults:  make(chan transport.Fault, 16),
 		news:    make(chan struct{}, 1),
 		changed: make(chan struct{}, 1),
+		suspect: make(chan struct{}, 1),
 		views:   map[outbound.Target]view{},
 		calls:   map[string]*Call{},
 		active:  map[*Call]bool{},
@@ -369,7 +371,7 @@ func (l *Line) try(ctx context.Context, via outbound.Target) (granted time.Durat
 			for range f.Tries {
 				l.route.Missed(via)
 			}
-			if l.proof(ctx, via, nil) == dead {
+			if l.proof(ctx, via, l.cfg.KeepAlive, nil) == dead {
 				return 0, outbound.Target{}, errDead
 			}
 			pace.T1, pace.T2 = min(pace.T1, t1), min(pace.T2, 2*t1) // it lives, so this was lost

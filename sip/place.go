@@ -21,6 +21,7 @@ import (
 const (
 	timerB   = 32 * time.Second // 64*T1: what the last address left gets to say anything
 	ringLong = 3 * time.Minute  // timer C: how long a call may ring
+	mute     = 2 * time.Second  // after a 100 and nothing more the proxy is asked whether it lives, and again
 )
 
 // errTakenAlong is why a call leaves a proxy that it had reached.
@@ -272,8 +273,9 @@ type invite interface {
 func (c *Call) await(inv invite, req *sip.Request, via outbound.Target) (*sip.Response, error) {
 	l := c.line
 	var final *sip.Response
-	d, long := c.doubt, time.NewTimer(ringLong)
+	d, long, unheard := c.doubt, time.NewTimer(ringLong), time.NewTimer(ringLong)
 	defer long.Stop()
+	defer unheard.Stop()
 	gone := func() (*sip.Response, error) { // silent, and another is not
 		inv.Abandon()
 		return nil, txn.ErrNoAnswer
@@ -304,6 +306,7 @@ func (c *Call) await(inv invite, req *sip.Request, via outbound.Target) (*sip.Re
 			if res.StatusCode != 401 && res.StatusCode != 407 && !accepted {
 				accepted = true
 				l.keys.accepted(via, req, res)
+				unheard.Reset(mute)
 			}
 			switch {
 			case res.StatusCode == 100:
@@ -318,6 +321,11 @@ func (c *Call) await(inv invite, req *sip.Request, via outbound.Target) (*sip.Re
 				final = res
 			}
 		case <-moved:
+		case <-unheard.C:
+			if !ringing {
+				l.suspects()
+				unheard.Reset(mute)
+			}
 		case <-d.suspect.C:
 			d.begin(c.ctx)
 		case <-d.over.C:
@@ -347,6 +355,15 @@ func (c *Call) await(inv invite, req *sip.Request, via outbound.Target) (*sip.Re
 			c.drain(inv)
 			return nil, nil
 		}
+	}
+}
+
+// suspects asks the line's proxy for a sign of life ahead of time. A death moves
+// the route, and the call with it.
+func (l *Line) suspects() {
+	select {
+	case l.suspect <- struct{}{}:
+	default:
 	}
 }
 
