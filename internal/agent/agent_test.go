@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ata-agent/ata-agent/hal"
 	"github.com/ata-agent/ata-agent/hal/sim"
@@ -162,12 +163,13 @@ func TestIdentity(t *testing.T) {
 // A country's own law is offered first, and what was agreed reaches the stream.
 func TestSessions(t *testing.T) {
 	us, de := extension{}, extension{flash: true}
+	l := &line{}
 	us.country, _ = country.Get("us")
 	de.country, _ = country.Get("de")
-	if s := us.hears(4000); s.Flash || s.Codecs[0] != sdp.PCMU || s.Codecs[1] != sdp.PCMA || s.Addr.Port() != 4000 || s.Events == 0 {
+	if s := us.hears(l, 4000); s.Flash || s.Codecs[0] != sdp.PCMU || s.Codecs[1] != sdp.PCMA || s.Addr.Port() != 4000 || s.Events == 0 {
 		t.Errorf("us hears %+v", s)
 	}
-	if s := de.hears(4000); !s.Flash || s.Codecs[0] != sdp.PCMA {
+	if s := de.hears(l, 4000); !s.Flash || s.Codecs[0] != sdp.PCMA {
 		t.Errorf("de hears %+v", s)
 	}
 	offer, err := sdp.Parse([]byte("v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n" +
@@ -175,12 +177,27 @@ func TestSessions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	agreed, err := sdp.Agree(us.hears(4000), offer)
+	agreed, err := sdp.Agree(us.hears(l, 4000), offer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := remote(agreed)
+	r := remote(us.hears(l, 4000), agreed)
 	if r.Codec != rtp.PCMA || r.PT != 8 || r.Events != 96 || r.Addr.String() != "192.0.2.9:5004" || r.Send || !r.Receive {
+		t.Errorf("the stream is told %+v", r)
+	}
+
+	// What is configured, in its order; both sides may number it as they like.
+	l.cfg.Codecs, l.cfg.PacketTime = []string{"g726", "g722", "pcma"}, 40*time.Millisecond
+	ours := us.hears(l, 4000)
+	offer, err = sdp.Parse([]byte("v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n" +
+		"m=audio 5004 RTP/AVP 0 8 115 9\r\na=rtpmap:115 G726-32/8000\r\na=maxptime:30\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if agreed, err = sdp.Agree(ours, offer); err != nil || agreed.Codecs[0].Name != "PCMA" {
+		t.Fatalf("agreed %+v, %v", agreed, err)
+	}
+	if r := remote(ours, agreed); r.Ptime != 30*time.Millisecond || !slices.Contains(r.Payloads, rtp.Payload{PT: 115, Codec: rtp.G726}) || !slices.Contains(r.Payloads, rtp.Payload{PT: 97, Codec: rtp.G726}) {
 		t.Errorf("the stream is told %+v", r)
 	}
 }

@@ -96,7 +96,7 @@ func (c *call) open(e *extension) bool {
 		return false
 	}
 	c.stream = s
-	c.local = e.hears(s.LocalPort())
+	c.local = e.hears(c.line, s.LocalPort())
 	return true
 }
 
@@ -116,7 +116,7 @@ func (c *call) hush() {
 func (c *call) connect(m sdp.Session) {
 	if c.stream != nil {
 		c.a.streams.Store(c.sip.ID(), c.stream)
-		c.stream.Start(remote(m))
+		c.stream.Start(remote(c.local, m))
 	}
 }
 
@@ -138,7 +138,7 @@ func (a *Agent) incoming(now time.Time, l *line, ev sip.Incoming) {
 		return
 	}
 	if ev.Offer != nil {
-		if _, err := sdp.Answer(mine[0].hears(1), *ev.Offer); err != nil {
+		if _, err := sdp.Answer(mine[0].hears(l, 1), *ev.Offer); err != nil {
 			a.turnAway(c, notAcceptableHere, who, err.Error())
 			return
 		}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -223,39 +224,54 @@ func (e *extension) Press(leg phone.Leg, digit byte) {
 
 // ---- sessions
 
-// What we offer: RFC 4733 events under the payload type everybody uses, and
-// 20 ms of sound per packet, RFC 3551 section 4.2.
-const (
-	eventType = 101
-	ptime     = 20 * time.Millisecond
-)
+// eventType is what we call RFC 4733 events, as everybody does.
+const eventType = 101
 
-// hears is what the phone can hear, at a port of ours. The line fills in the
-// address.
-func (e *extension) hears(port uint16) sdp.Session {
-	codecs := []sdp.Codec{sdp.PCMA, sdp.PCMU}
-	if e.country.Companding == country.MuLaw {
-		codecs = []sdp.Codec{sdp.PCMU, sdp.PCMA}
-	}
-	return sdp.Session{
-		Addr:   netip.AddrPortFrom(netip.IPv4Unspecified(), port),
-		Codecs: codecs,
-		Events: eventType,
-		Flash:  e.flash,
-		Ptime:  ptime,
-	}
+// codecs are config's words.
+var codecs = map[string]sdp.Codec{
+	"pcma": sdp.PCMA, "pcmu": sdp.PCMU, "g722": sdp.G722, "g726": sdp.G726, "g726-aal2": sdp.G726AAL2,
 }
 
-// remote is what was agreed, as a stream wants to know it.
-func remote(m sdp.Session) rtp.Remote {
+// hears is what the phone can hear by a line, at a port of ours. The line fills
+// in the address.
+func (e *extension) hears(l *line, port uint16) sdp.Session {
+	s := sdp.Session{
+		Addr:   netip.AddrPortFrom(netip.IPv4Unspecified(), port),
+		Events: eventType,
+		Flash:  e.flash,
+		Ptime:  l.cfg.PacketTime,
+	}
+	for _, c := range l.cfg.Codecs {
+		s.Codecs = append(s.Codecs, codecs[c])
+	}
+	switch {
+	case len(s.Codecs) > 0:
+	case e.country.Companding == country.MuLaw:
+		s.Codecs = []sdp.Codec{sdp.PCMU, sdp.PCMA}
+	default:
+		s.Codecs = []sdp.Codec{sdp.PCMA, sdp.PCMU}
+	}
+	return s
+}
+
+// remote is what was agreed, as a stream wants to know it; ours is what we said
+// of it.
+func remote(ours, m sdp.Session) rtp.Remote {
 	r := rtp.Remote{
 		Addr:     m.Addr,
 		Events:   m.Events,
 		Flash:    m.Flash,
 		EventsIn: eventType,
-		Ptime:    m.Ptime,
+		Ptime:    cmp.Or(m.Ptime, ours.Ptime),
 		Send:     m.Direction.Sends(),
 		Receive:  m.Direction.Receives(),
+	}
+	if m.MaxPtime > 0 {
+		r.Ptime = min(r.Ptime, m.MaxPtime)
+	}
+	// Nearly everybody sends by the numbers that he names, the rest by ours.
+	for _, c := range slices.Concat(m.Codecs, ours.Codecs) {
+		r.Payloads = append(r.Payloads, rtp.Payload{PT: c.PT, Codec: rtp.Codec(c.Name)})
 	}
 	if len(m.Codecs) > 0 {
 		r.Codec, r.PT = rtp.Codec(m.Codecs[0].Name), m.Codecs[0].PT

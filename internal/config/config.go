@@ -84,6 +84,8 @@ type Line struct {
 	KeepAliveBy   string        // "options", "crlf", "stun" or "off"
 	NoAnswer      time.Duration // how long an address may be silent to a call, at most, before the next is tried
 	Listen        string        // local address for signalling; "" is any address and port
+	Codecs        []string      // best first: "pcma", "pcmu", "g722", "g726", "g726-aal2"; empty: the law of the port's country, then the other
+	PacketTime    time.Duration // sound in a packet, in steps of 10 ms
 
 	// How it shares proxies with others like it, and how it comes back: see
 	// outbound.RouteConfig.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -196,6 +197,14 @@ var schema = []table{
 			name: "emergency", into: func(c *Config, i int) any { return &c.Lines[i].Emergency },
 			example: `["911"]`, follows: "the country's", most: 16, check: number,
 			doc: "Numbers that do not wait: while a proxy is in doubt they go out by others as well.",
+		}, {
+			name: "codecs", into: func(c *Config, i int) any { return &c.Lines[i].Codecs },
+			example: `["pcma", "pcmu"]`, follows: "the country's, pcma or pcmu, then the other", most: 5, check: codec,
+			doc: "How sound is written, best first: \"pcma\" and \"pcmu\" (G.711), \"g726\" with half their\nbytes (32 kbit/s; \"g726-aal2\" for far ends that swap its halves), \"g722\", which a\ntelephone on wires hears no better.",
+		}, {
+			name: "packet_time", into: func(c *Config, i int) any { return &c.Lines[i].PacketTime },
+			def: `"20ms"`, min: 10 * time.Millisecond, max: 60 * time.Millisecond,
+			doc: "How much sound goes into a packet, in steps of 10 ms, unless the far end wants\nanother amount.",
 		}, {
 			name: "listen", into: func(c *Config, i int) any { return &c.Lines[i].Listen },
 			example: `"0.0.0.0:5060"`, follows: "every address and a port the system picks", check: listen,
@@ -416,6 +425,16 @@ func line(string) error { return nil }
 func number(s string) error {
 	if s == "" || strings.Trim(s, "0123456789*#") != "" {
 		return errors.New("want a number as it is dialled: 0-9, *, #")
+	}
+	return nil
+}
+
+// codecs are the words for what rtp speaks.
+var codecs = []string{"pcma", "pcmu", "g722", "g726", "g726-aal2"}
+
+func codec(s string) error {
+	if !slices.Contains(codecs, s) {
+		return errors.New("want one of " + quoted(codecs))
 	}
 	return nil
 }

@@ -17,8 +17,9 @@ import (
 // as the lab needs, read by its own eyes.
 type media struct {
 	to        netip.AddrPort
-	codec     uint8 // 0 PCMU, 8 PCMA; 255 none of them
-	events    uint8 // payload type of telephone-event, 0 none
+	codec     uint8  // 0 PCMU, 8 PCMA, or what others is called; 255 none of them
+	name      string // of others
+	events    uint8  // payload type of telephone-event, 0 none
 	direction string
 }
 
@@ -36,9 +37,16 @@ func readSDP(sdp string) media {
 		case strings.HasPrefix(line, "m=audio "):
 			f := strings.Fields(line)
 			port, _ = strconv.Atoi(f[1])
-			for _, pt := range f[3:] {
-				if m.codec == 255 && (pt == "0" || pt == "8") {
-					m.codec = pt[0] - '0'
+			for _, format := range f[3:] {
+				pt, _ := strconv.ParseUint(format, 10, 7)
+				name := ""
+				for _, o := range others {
+					if strings.Contains(sdp, fmt.Sprintf("a=rtpmap:%d %s/8000\r\n", pt, o)) {
+						name = o
+					}
+				}
+				if m.codec == 255 && (pt == 0 || pt == 8 || name != "") {
+					m.codec, m.name = uint8(pt), name
 				}
 			}
 		case strings.HasPrefix(line, "a=rtpmap:") && strings.Contains(line, "telephone-event/8000"):
@@ -68,6 +76,9 @@ func writeSDP(at netip.AddrPort, m media, version int) string {
 	case 8:
 		formats, maps = "8", "a=rtpmap:8 PCMA/8000\r\n"
 	}
+	if m.name != "" {
+		formats, maps = fmt.Sprint(m.codec), fmt.Sprintf("a=rtpmap:%d %s/8000\r\n", m.codec, m.name)
+	}
 	if m.events != 0 {
 		formats += fmt.Sprintf(" %d", m.events)
 		maps += fmt.Sprintf("a=rtpmap:%d telephone-event/8000\r\na=fmtp:%d 0-15\r\n", m.events, m.events)
@@ -92,6 +103,7 @@ type mouthAndEar struct {
 	pc   net.PacketConn
 	at   netip.AddrPort
 	tell func(string)
+	code *farCodec // one way belongs to send, the other to receive
 
 	mu       sync.Mutex
 	m        media
@@ -113,7 +125,7 @@ func openSound(place Place, voice Voice, tell func(string)) (*mouthAndEar, error
 	}
 	_, port, _ := net.SplitHostPort(pc.LocalAddr().String())
 	p, _ := strconv.Atoi(port)
-	s := &mouthAndEar{pc: pc, at: netip.AddrPortFrom(place.Addr(), uint16(p)), voice: voice, tell: tell,
+	s := &mouthAndEar{pc: pc, at: netip.AddrPortFrom(place.Addr(), uint16(p)), voice: voice, tell: tell, code: newFarCodec(),
 		events: make(map[uint32]bool), stop: make(chan struct{})}
 	s.done.Go(s.receive)
 	return s, nil
@@ -179,9 +191,7 @@ func (s *mouthAndEar) send() {
 			binary.BigEndian.PutUint16(p[2:], seq)
 			binary.BigEndian.PutUint32(p[4:], stamp)
 			binary.BigEndian.PutUint32(p[8:], ssrc)
-			for _, x := range out {
-				p = append(p, encode(m.codec, x))
-			}
+			p = s.code.write(p, m, out)
 			s.pc.WriteTo(p, net.UDPAddrFromAddrPort(m.to))
 			seq++
 		}
@@ -224,15 +234,12 @@ func (s *mouthAndEar) receive() {
 				s.events[stamp] = true
 				digit = "digit " + digitName(p[head])
 			}
-		case pt == 0 || pt == 8:
+		case pt == 0 || pt == 8 || pt == s.m.codec:
 			if s.heardAny && int16(seq-s.lastSeq) <= 0 {
 				break // late or twice
 			}
 			s.lastSeq, s.heardAny = seq, true
-			pcm := make([]int16, 0, n-head)
-			for _, b := range p[head:] {
-				pcm = append(pcm, decode(pt, b))
-			}
+			pcm := s.code.read(s.m, pt, p[head:])
 			if len(s.queue) < 10 {
 				s.queue = append(s.queue, pcm)
 			}

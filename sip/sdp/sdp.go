@@ -44,7 +44,7 @@ type Session struct {
 type Codec struct {
 	PT   uint8
 	Name string // upper case: PCMU, PCMA
-	Rate int    // samples a second
+	Rate int    // of the RTP clock, in a second
 }
 
 type mline struct {
@@ -52,15 +52,21 @@ type mline struct {
 	ours                  bool
 }
 
-// The codecs every telephone has, RFC 3551 section 6.
+// The codecs every telephone has, RFC 3551 section 6, and some that others have.
+// G.722 says 8000 although its sound has 16000 samples, section 4.5.2; those of
+// G.726 at 32 kbit/s have payload types of our own choice and differ in which
+// half of a byte comes first, section 4.5.4.
 var (
-	PCMU = Codec{0, "PCMU", 8000}
-	PCMA = Codec{8, "PCMA", 8000}
+	PCMU     = Codec{0, "PCMU", 8000}
+	PCMA     = Codec{8, "PCMA", 8000}
+	G722     = Codec{9, "G722", 8000}
+	G726     = Codec{97, "G726-32", 8000}
+	G726AAL2 = Codec{98, "AAL2-G726-32", 8000}
 )
 
 // static are the payload types that need no rtpmap, RFC 3551 table 4. Those
 // that nobody offers any more are left out: they would only be refused.
-var static = map[uint8]Codec{0: PCMU, 3: {3, "GSM", 8000}, 4: {4, "G723", 8000}, 8: PCMA, 9: {9, "G722", 8000}, 18: {18, "G729", 8000}}
+var static = map[uint8]Codec{0: PCMU, 3: {3, "GSM", 8000}, 4: {4, "G723", 8000}, 8: PCMA, 9: G722, 18: {18, "G729", 8000}}
 
 // A Direction tells who may speak, RFC 3264 section 5.1. The zero Direction
 // is both, which is also what silence about it means.

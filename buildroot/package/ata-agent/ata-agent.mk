@@ -54,11 +54,7 @@ ATA_AGENT_GOPROXY ?= $(or $(GOPROXY),direct)
 define ATA_AGENT_VENDOR
 	cd $(@D) && $(HOST_GO_COMMON_ENV) GOFLAGS=-mod=mod GOPROXY=$(ATA_AGENT_GOPROXY) \
 		$(GO_BIN) mod vendor
-	# No telephone speaks SIP over WebSocket; without it net/http stays out.
-	for f in ws wss; do \
-		cp $(@D)/scripts/lean/transport_$$f.go.stub \
-			$(@D)/vendor/github.com/emiago/sipgo/sip/transport_$$f.go || exit 1; \
-	done
+	$(@D)/scripts/lean/cut $(@D)/vendor/github.com/emiago/sipgo $(@D)/vendor/github.com/miekg/dns
 endef
 ATA_AGENT_PRE_CONFIGURE_HOOKS += ATA_AGENT_VENDOR
 

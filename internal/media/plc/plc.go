@@ -96,7 +96,7 @@ func (c *Concealer) Lost(s []int16) {
 		c.gap, c.back = 0, 0
 	}
 	if c.gap == 0 {
-		c.wave, c.period = c.past, find(&c.past)
+		c.wave, c.period = c.past, find(&c.past, 63)
 		c.now, c.turn = reader{n: 1}, 0
 	}
 	for i := range s {
@@ -166,7 +166,7 @@ func (c *Concealer) Period() int {
 	if loud < hushed*span {
 		return -80
 	}
-	p := find(&c.past)
+	p := find(&c.past, 6) // the shortest of those that do: it can be cut soonest
 	var cor, before int32
 	for i, x := range recent {
 		y := int32(c.past[past-span-p+i]) >> shift
@@ -253,8 +253,9 @@ func squeeze(out, in []int16) {
 	}
 }
 
-// find is the lag at which the end of a sound is most like what was before.
-func find(s *[past]int16) int {
+// find is the lag at which the end of a sound is most like what was before. A
+// longer one must be more alike by a part of 2^-more; 63 is any.
+func find(s *[past]int16, more uint) int {
 	shift := scale(s[:])
 	best, most := minPeriod, int64(math.MinInt64)
 	try := func(lag, by int) {
@@ -266,7 +267,7 @@ func find(s *[past]int16) int {
 		}
 		// c / sqrt(e), squared with its sign.
 		v := int64(c) * int64(max(c, -c)) / int64(e+1)
-		if v > most {
+		if v > most+max(most, 0)>>more {
 			best, most = lag, v
 		}
 	}

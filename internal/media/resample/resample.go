@@ -19,6 +19,7 @@ package resample
 import (
 	"fmt"
 	"math"
+	"sync"
 )
 
 const (
@@ -48,11 +49,11 @@ func (c *Converter) Set(from, to int) error {
 	*c = Converter{ratio: max(from, to) / min(from, to), up: to > from}
 	switch c.ratio {
 	case 2:
-		c.filter = &filters.two[way(c.up)]
+		c.filter = &two()[way(c.up)]
 	case 3:
-		c.filter = &filters.three[way(c.up)]
+		c.filter = &three()[way(c.up)]
 	case 6:
-		c.filter = &filters.six[way(c.up)]
+		c.filter = &six()[way(c.up)]
 	}
 	return nil
 }
@@ -132,7 +133,12 @@ func clip(x int32) int16 { return int16(min(max(x, -32768), 32767)) }
 // one row that adds up to one. So what is steady stays as it was.
 type filter [top * taps]int32
 
-var filters = struct{ two, three, six [2]filter }{design(2), design(3), design(6)}
+// Made when they are needed: a start of the program must not pay for them.
+var (
+	two   = sync.OnceValue(func() *[2]filter { return design(2) })
+	three = sync.OnceValue(func() *[2]filter { return design(3) })
+	six   = sync.OnceValue(func() *[2]filter { return design(6) })
+)
 
 func way(up bool) int {
 	if up {
@@ -141,7 +147,8 @@ func way(up bool) int {
 	return 0
 }
 
-func design(ratio int) (h [2]filter) {
+func design(ratio int) *[2]filter {
+	h := new([2]filter)
 	const beta = 6.2 // of Kaiser's window: 64 dB
 	n := ratio * taps
 	// The middle of the prototype lies on a sample.

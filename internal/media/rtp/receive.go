@@ -8,18 +8,10 @@ import (
 	"time"
 
 	"github.com/ata-agent/ata-agent/hal"
-	"github.com/ata-agent/ata-agent/internal/media/g711"
 	"github.com/ata-agent/ata-agent/internal/media/jitter"
 	"github.com/ata-agent/ata-agent/internal/media/noise"
 	"github.com/ata-agent/ata-agent/internal/media/plc"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
-)
-
-// Kinds of ticks in the jitter buffer.
-const (
-	kindMu = jitter.First + iota
-	kindA
-	kindNoise // comfort noise begins
 )
 
 // receive fills the buffer until the port is closed.
@@ -82,23 +74,22 @@ func (s *Stream) take(b []byte, from netip.AddrPort, now time.Time) {
 			s.count.Garbage++
 		}
 		return
-	case h.pt == typePCMU:
-		p.Kind = kindMu
-	case h.pt == typePCMA:
-		p.Kind = kindA
-	case h.pt == r.PT && r.Codec != "":
-		p.Kind = kindMu
-		if r.Codec == PCMA {
-			p.Kind = kindA
-		}
 	case h.pt == typeNoise:
 		// A tick says that noise begins; what it is like, the ear is told
 		// beside.
 		s.shape.n = copy(s.shape.b[:], payload)
 		p.Kind, p.Data = kindNoise, payload[:min(1, len(payload))]
 	default:
-		s.count.Unwanted++
-		return
+		codec := r.codec(h.pt)
+		var ok bool
+		if p.Kind, ok = codec.kind(); !ok {
+			s.count.Unwanted++
+			return
+		}
+		if p.Kind == kindG726 && 2*len(payload) <= len(s.codes) {
+			codec.packing().Unpack(s.codes[:], payload)
+			p.Data = s.codes[:2*len(payload)]
+		}
 	}
 	if len(p.Data) == 0 || len(p.Data) > jitter.MaxData {
 		s.count.Garbage++
@@ -201,6 +192,7 @@ func (c *reception) lost() int64 {
 type ear struct {
 	frame   jitter.Frame
 	pcm     [jitter.MaxFrame]int16
+	decoder decoder
 	conceal plc.Concealer
 	sound   [hal.FrameSamples + jitter.MaxFrame]int16 // stretched, to be heard
 	n       int                                       // samples of it
@@ -258,12 +250,8 @@ func (e *ear) decode() {
 		}
 		out := e.pcm[i:j]
 		switch kind {
-		case kindMu, kindA:
-			law := g711.Mu
-			if kind == kindA {
-				law = g711.A
-			}
-			law.Decode(out, e.frame.Code[i:j])
+		case kindMu, kindA, kindG722, kindG726:
+			e.decoder.decode(kind, out, e.frame.Code[i:j])
 			e.conceal.Good(out)
 			e.noisy = false
 		case kindNoise:

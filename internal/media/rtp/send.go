@@ -19,8 +19,10 @@ type sender struct {
 	marker bool   // the next packet of sound begins a talk spurt
 	last   time.Time
 
-	buf [headerSize + maxSamples]byte
-	n   int // samples in buf
+	coder coder
+	buf   [headerSize + maxSamples]byte
+	n     int // samples in buf
+	size  int // bytes that they are
 
 	key    keySent
 	events uint64
@@ -54,28 +56,28 @@ func (s *Stream) Write(f *hal.Frame) {
 	now := time.Now()
 	if gap := now.Sub(o.last); gap > away && !o.last.IsZero() {
 		o.time += uint32((gap - hal.FrameTime) / (time.Second / hal.SampleRate))
-		o.n, o.marker = 0, true
+		o.n, o.size, o.marker = 0, 0, true
 	}
 	o.last = now
 
 	if !r.Send || r.holds() {
 		o.time += hal.FrameSamples
-		o.n, o.marker, o.key = 0, true, keySent{}
+		o.n, o.size, o.marker, o.key = 0, 0, true, keySent{}
 		return
 	}
 	if s.sendKey(r) {
 		// "the sender SHOULD NOT send audio", RFC 4733 section 2.5.1.2: the
 		// event stands for it.
 		o.time += hal.FrameSamples
-		o.n = 0
+		o.n, o.size = 0, 0
 		return
 	}
-	r.Codec.law().Encode(o.buf[headerSize+o.n:], f[:])
+	o.size += o.coder.encode(r.Codec, o.buf[headerSize+o.size:], f)
 	o.n += hal.FrameSamples
 	o.time += hal.FrameSamples
 	if o.n >= o.per {
-		s.send(r.PT, o.marker, o.time-uint32(o.n), o.buf[:headerSize+o.n])
-		o.n, o.marker = 0, false
+		s.send(r.PT, o.marker, o.time-uint32(o.n), o.buf[:headerSize+o.size])
+		o.n, o.size, o.marker = 0, 0, false
 	}
 }
 
@@ -83,8 +85,9 @@ func (s *Stream) Write(f *hal.Frame) {
 func (o *sender) change(r *Remote) {
 	if o.remote == nil || o.remote.Addr != r.Addr || o.remote.Codec != r.Codec || o.remote.PT != r.PT {
 		o.marker = true
+		o.coder.begin(r.Codec)
 	}
-	o.remote, o.n = r, 0
+	o.remote, o.n, o.size = r, 0, 0
 	o.per = int(r.Ptime/hal.FrameTime) * hal.FrameSamples
 	if o.per == 0 {
 		o.per = defaultSamples

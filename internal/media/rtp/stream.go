@@ -26,7 +26,6 @@ import (
 	"time"
 
 	"github.com/ata-agent/ata-agent/hal"
-	"github.com/ata-agent/ata-agent/internal/media/g711"
 	"github.com/ata-agent/ata-agent/internal/media/jitter"
 )
 
@@ -35,32 +34,13 @@ type Network interface {
 	ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error)
 }
 
-// A Codec is how samples are written in a packet, by its name in SDP.
-type Codec string
-
-// The codecs of ITU-T G.711, and their payload types of RFC 3551 table 4.
-const (
-	PCMU Codec = "PCMU" // mu-law, payload type 0
-	PCMA Codec = "PCMA" // A-law, payload type 8
-
-	typePCMU  = 0
-	typePCMA  = 8
-	typeNoise = 13 // RFC 3389
-)
-
-func (c Codec) law() g711.Law {
-	if c == PCMA {
-		return g711.A
-	}
-	return g711.Mu
-}
-
 // A Remote is the far end of a Stream as signalling agreed on it. Send and
 // Receive are seen from our side; the zero Remote neither sends nor receives.
 type Remote struct {
 	Addr     netip.AddrPort // where RTP goes and is expected from; unspecified or port 0 is hold
-	Codec    Codec          // of what is sent
+	Codec    Codec          // of what is sent; unknown ones are sent as PCMU
 	PT       uint8          // payload type of what is sent, the far end's choice
+	Payloads []Payload      // what may come, our choice; PCMU, PCMA, G722 and Codec may always
 	Events   uint8          // payload type of telephone-event to send, the far end's choice; 0 is none
 	Flash    bool           // the far end takes hook flashes as events
 	EventsIn uint8          // payload type we asked for telephone-event; 0 is the same as Events
@@ -121,6 +101,7 @@ type Stream struct {
 	buffer jitter.Buffer
 	shape  shape
 	source source
+	codes  [jitter.MaxData]byte // of a packet, one for each tick
 	keys   keysHeard
 	recv   reception
 	latest time.Time // when it was heard
