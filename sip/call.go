@@ -28,6 +28,7 @@ type Call struct {
 	incoming bool
 
 	wants    chan want        // what the operator wants
+	keys     chan byte        // to be sent by INFO
 	hung     chan struct{}    // closed by Hangup
 	hang     sync.Once        // closes it
 	requests chan *txn.Server // from the far end, in order
@@ -66,7 +67,7 @@ type want struct {
 func (l *Line) newCall(id, tag string) *Call {
 	return &Call{
 		line: l, id: id, tag: tag,
-		wants: make(chan want, 4), hung: make(chan struct{}),
+		wants: make(chan want, 4), keys: make(chan byte, maxKeys), hung: make(chan struct{}),
 		requests: make(chan *txn.Server, 16), news: make(chan func()), done: make(chan struct{}),
 		early: map[string]*leg{},
 	}
@@ -95,6 +96,15 @@ func (c *Call) Reject(code int) {
 
 // Hangup ends the call, whatever state it is in.
 func (c *Call) Hangup() { c.hang.Do(func() { close(c.hung) }) }
+
+// Digit sends a key, 0-9, *, #, A-D, to the far end of an answered call by INFO,
+// after those before it. For far ends that take none beside the sound.
+func (c *Call) Digit(key byte) {
+	select {
+	case c.keys <- key:
+	default: // faster than anybody dials
+	}
+}
 
 func (c *Call) want(w want) {
 	select {

@@ -971,3 +971,47 @@ func TestHundredCalls(t *testing.T) {
 	}
 	w.end()
 }
+
+// Keys come in the order in which they were pressed, each answered before the
+// next, also where the way loses some.
+func TestKeysByInfo(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.proxy(p1)
+		heard, seen := "", map[string]int{}
+		p.handle = on(sip.INVITE, func(p *proxy, req *sip.Request) { p.ok(req, "far") })
+		usual := p.handle
+		p.handle = func(p *proxy, req *sip.Request) bool {
+			if req.Method != sip.INFO {
+				return usual(p, req)
+			}
+			seq := req.CSeq().Value()
+			if seen[seq]++; seen[seq] == 1 && heard != "1" {
+				return true // lost
+			}
+			if seen[seq] <= 2 {
+				heard += strings.TrimPrefix(strings.Split(string(req.Body()), "\r\n")[0], "Signal=")
+			}
+			if ct := req.GetHeader("Content-Type"); ct == nil || ct.Value() != "application/dtmf-relay" {
+				t.Errorf("Content-Type %v", ct)
+			}
+			p.answer(req, 200)
+			return true
+		}
+		registered(w, p1)
+		c := w.line.Call("1", local)
+		c.Digit('9') // nobody has answered yet
+		await[Answered](w, time.Second)
+		time.Sleep(time.Second)
+		for _, k := range "12*#" {
+			c.Digit(byte(k))
+		}
+		time.Sleep(10 * time.Second)
+		p.set(func() {
+			if heard != "12*#" {
+				t.Errorf("heard %q", heard)
+			}
+		})
+		c.Hangup()
+		await[Ended](w, time.Second)
+	})
+}

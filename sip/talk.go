@@ -21,9 +21,19 @@ import (
 func (c *Call) talk(late <-chan *sip.Response, fork func(*sip.Response)) {
 	session := time.NewTimer(never)
 	defer session.Stop()
+	for len(c.keys) > 0 { // pressed while it rang
+		<-c.keys
+	}
+	keys := c.keys
 	for !c.over {
 		rearm(session, c.timer.next)
 		select {
+		case key := <-keys:
+			keys = nil // the next has to wait, or it may overtake
+			c.line.spawn(func() {
+				c.digit(key)
+				c.post(func() { keys = c.keys })
+			})
 		case <-c.hung:
 			c.end(0, "hung up")
 			c.bye()
@@ -45,6 +55,21 @@ func (c *Call) talk(late <-chan *sip.Response, fork func(*sip.Response)) {
 	}
 	c.linger(late, fork)
 }
+
+// maxKeys is how many keys may wait for those before them to be answered.
+const maxKeys = 32
+
+// digit sends a key by INFO, as nearly everybody writes it: no standard has it.
+func (c *Call) digit(key byte) {
+	c.deliver(c.ctx, func() *sip.Request {
+		req := c.request(sip.INFO, sip.NewHeader("Content-Type", "application/dtmf-relay"))
+		req.SetBody(fmt.Appendf(nil, "Signal=%c\r\nDuration=%d\r\n", key, keyTime/time.Millisecond))
+		return req
+	})
+}
+
+// keyTime is how long we say that a key was held: any telephone hears 100 ms.
+const keyTime = 100 * time.Millisecond
 
 // lookAgain is when a call whose signalling has failed is looked at again.
 const lookAgain = 10 * time.Second

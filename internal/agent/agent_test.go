@@ -163,7 +163,7 @@ func TestIdentity(t *testing.T) {
 // A country's own law is offered first, and what was agreed reaches the stream.
 func TestSessions(t *testing.T) {
 	us, de := extension{}, extension{flash: true}
-	l := &line{}
+	l := &line{cfg: config.Line{Keys: "rtp"}}
 	us.country, _ = country.Get("us")
 	de.country, _ = country.Get("de")
 	if s := us.hears(l, 4000); s.Flash || s.Codecs[0] != sdp.PCMU || s.Codecs[1] != sdp.PCMA || s.Addr.Port() != 4000 || s.Events == 0 {
@@ -181,7 +181,7 @@ func TestSessions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := remote(us.hears(l, 4000), agreed)
+	r := l.remote(us.hears(l, 4000), agreed)
 	if r.Codec != rtp.PCMA || r.PT != 8 || r.Events != 96 || r.Addr.String() != "192.0.2.9:5004" || r.Send || !r.Receive {
 		t.Errorf("the stream is told %+v", r)
 	}
@@ -197,7 +197,7 @@ func TestSessions(t *testing.T) {
 	if agreed, err = sdp.Agree(ours, offer); err != nil || agreed.Codecs[0].Name != "PCMA" {
 		t.Fatalf("agreed %+v, %v", agreed, err)
 	}
-	if r := remote(ours, agreed); r.Ptime != 30*time.Millisecond || !slices.Contains(r.Payloads, rtp.Payload{PT: 115, Codec: rtp.G726}) || !slices.Contains(r.Payloads, rtp.Payload{PT: 97, Codec: rtp.G726}) {
+	if r := l.remote(ours, agreed); r.Ptime != 30*time.Millisecond || !slices.Contains(r.Payloads, rtp.Payload{PT: 115, Codec: rtp.G726}) || !slices.Contains(r.Payloads, rtp.Payload{PT: 97, Codec: rtp.G726}) {
 		t.Errorf("the stream is told %+v", r)
 	}
 }

@@ -116,7 +116,7 @@ func (c *call) hush() {
 func (c *call) connect(m sdp.Session) {
 	if c.stream != nil {
 		c.a.streams.Store(c.sip.ID(), c.stream)
-		c.stream.Start(remote(c.local, m))
+		c.stream.Start(c.line.remote(c.local, m))
 	}
 }
 

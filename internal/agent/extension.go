@@ -110,6 +110,11 @@ func (e *extension) hook(now time.Time, ev hal.Event) {
 
 // key: a digit was heard from the mouth.
 func (e *extension) key(now time.Time, ev media.Event) {
+	for _, c := range e.a.calls {
+		if c.stream != nil && c.line.cfg.Keys == "info" && slices.ContainsFunc(c.legs, func(l leg) bool { return l.ext == e }) {
+			c.sip.Digit(ev.Digit)
+		}
+	}
 	e.step(now, phone.Event{Kind: phone.Digit, Digit: ev.Digit})
 }
 
@@ -217,7 +222,12 @@ func (e *extension) Flash(leg phone.Leg) {
 
 // Press sends a digit to the far end that was dialled by pulses.
 func (e *extension) Press(leg phone.Leg, digit byte) {
-	if c := e.a.callOf(e, leg); c != nil && c.stream != nil {
+	c := e.a.callOf(e, leg)
+	switch {
+	case c == nil || c.stream == nil:
+	case c.line.cfg.Keys == "info":
+		c.sip.Digit(digit)
+	default:
 		c.stream.Press(digit)
 	}
 }
@@ -236,10 +246,11 @@ var codecs = map[string]sdp.Codec{
 // in the address.
 func (e *extension) hears(l *line, port uint16) sdp.Session {
 	s := sdp.Session{
-		Addr:   netip.AddrPortFrom(netip.IPv4Unspecified(), port),
-		Events: eventType,
-		Flash:  e.flash,
-		Ptime:  l.cfg.PacketTime,
+		Addr:  netip.AddrPortFrom(netip.IPv4Unspecified(), port),
+		Ptime: l.cfg.PacketTime,
+	}
+	if l.cfg.Keys == "rtp" {
+		s.Events, s.Flash = eventType, e.flash
 	}
 	for _, c := range l.cfg.Codecs {
 		s.Codecs = append(s.Codecs, codecs[c])
@@ -256,12 +267,13 @@ func (e *extension) hears(l *line, port uint16) sdp.Session {
 
 // remote is what was agreed, as a stream wants to know it; ours is what we said
 // of it.
-func remote(ours, m sdp.Session) rtp.Remote {
+func (l *line) remote(ours, m sdp.Session) rtp.Remote {
 	r := rtp.Remote{
 		Addr:     m.Addr,
 		Events:   m.Events,
 		Flash:    m.Flash,
-		EventsIn: eventType,
+		Apart:    l.cfg.Keys == "info",
+		EventsIn: ours.Events,
 		Ptime:    cmp.Or(m.Ptime, ours.Ptime),
 		Send:     m.Direction.Sends(),
 		Receive:  m.Direction.Receives(),

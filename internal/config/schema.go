@@ -206,6 +206,10 @@ var schema = []table{
 			def: `"20ms"`, min: 10 * time.Millisecond, max: 60 * time.Millisecond,
 			doc: "How much sound goes into a packet, in steps of 10 ms, unless the far end wants\nanother amount.",
 		}, {
+			name: "dtmf", into: func(c *Config, i int) any { return &c.Lines[i].Keys },
+			def: `"rtp"`, one: []string{"rtp", "info", "inband"},
+			doc: "How keys pressed during a call reach the far end: beside the sound (RFC 4733), by\nSIP INFO, or in the sound, which is also what happens where the far end takes none\nbeside it.",
+		}, {
 			name: "listen", into: func(c *Config, i int) any { return &c.Lines[i].Listen },
 			example: `"0.0.0.0:5060"`, follows: "every address and a port the system picks", check: listen,
 			doc: "Local address and port for signalling. Only the proxies are heard there.",

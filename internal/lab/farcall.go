@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	sipmsg "github.com/emiago/sipgo/sip"
@@ -506,6 +507,9 @@ func (c *farCall) inDialog(p *Proxy, tx *serverTx) {
 		p.respond(tx, reply(tx.req, tx.hop, 200, c.localTag))
 	case sipmsg.UPDATE:
 		c.again(p, tx)
+	case sipmsg.INFO:
+		c.prov.tell("the far end is told %q by INFO", strings.TrimSpace(strings.ReplaceAll(string(tx.req.Body()), "\r\n", " ")))
+		p.respond(tx, reply(tx.req, tx.hop, 200, c.localTag))
 	default:
 		p.respond(tx, reply(tx.req, tx.hop, 200, c.localTag))
 	}

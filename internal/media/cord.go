@@ -208,7 +208,7 @@ func (c *Cord) speak(key dtmf.Heard) {
 			continue
 		}
 		said := &c.mouth
-		if key.Maybe && far.TakesEvents() {
+		if key.Maybe && far.KeysApart() {
 			// The key goes beside the sound, so not in it too.
 			said = &c.silent
 		}

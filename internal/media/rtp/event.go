@@ -56,7 +56,7 @@ func (s *Stream) Press(key byte) bool { return s.queueKey(key, pressTime) }
 // It returns false when the far end takes no flashes. Any goroutine.
 func (s *Stream) Flash() bool {
 	r := s.remote.Load()
-	if r == nil || !r.Flash || !s.TakesEvents() {
+	if r == nil || !r.Flash || !s.takesEvents() {
 		return false
 	}
 	s.cord.Lock()
@@ -64,16 +64,21 @@ func (s *Stream) Flash() bool {
 	return s.out.key.queue(hookFlash, pressTime)
 }
 
-// TakesEvents reports whether keys are sent beside the sound, and should not
-// be heard in it.
-func (s *Stream) TakesEvents() bool {
+// KeysApart reports whether keys travel beside the sound, and should not be heard
+// in it.
+func (s *Stream) KeysApart() bool {
+	r := s.remote.Load()
+	return r != nil && (r.Apart || s.takesEvents())
+}
+
+func (s *Stream) takesEvents() bool {
 	r := s.remote.Load()
 	return r != nil && r.Events != 0 && r.Send && !r.holds()
 }
 
 func (s *Stream) queueKey(key byte, ticks uint32) bool {
 	code := tone.Key(key)
-	if code < 0 || !s.TakesEvents() {
+	if code < 0 || !s.takesEvents() {
 		return false
 	}
 	s.cord.Lock()

@@ -43,6 +43,7 @@ type Remote struct {
 	Payloads []Payload      // what may come, our choice; PCMU, PCMA, G722 and Codec may always
 	Events   uint8          // payload type of telephone-event to send, the far end's choice; 0 is none
 	Flash    bool           // the far end takes hook flashes as events
+	Apart    bool           // keys go by signalling, and should not be heard in the sound
 	EventsIn uint8          // payload type we asked for telephone-event; 0 is the same as Events
 	Ptime    time.Duration  // sound per packet sent, 10 to 60 ms; 0 is 20 ms
 	Send     bool
