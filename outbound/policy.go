@@ -431,6 +431,9 @@ func (p *Policy) Alive(now time.Time, t Target, rtt time.Duration) bool {
 	p.ring.Point(at)
 	p.ring.Restart()
 	soon := p.chance(p.rules.Spread)
+	if !p.fleet() {
+		soon /= 2 // the questions of many are spread already: they are lookouts apart
+	}
 	if p.vain > 0 {
 		soon = p.jitter(max(tourBase, p.rules.Spread), p.rules.Cap, p.vain-1)
 	}
@@ -654,10 +657,14 @@ func (p *Policy) Proof(t Target, every time.Duration) (again, limit time.Duratio
 }
 
 // Lookout returns how long it should be until all addresses are asked again for
-// a sign of life while the line waits for one: 2 to 4 s for a device on its
-// own, the spread to twice the spread in a fleet, and longer as time goes on.
+// a sign of life while the line waits for one: 1.75 to 3.5 s for a device on its
+// own, so that with half the spread after it no 5 s pass; the spread to twice
+// the spread in a fleet; and longer as time goes on.
 func (p *Policy) Lookout(now time.Time) time.Duration {
-	gap := max(p.rules.Spread, probeGap)
+	gap := probeGap
+	if p.fleet() {
+		gap = p.rules.Spread
+	}
 	if over := now.Sub(p.leaving.At) - probeLong; !p.leaving.At.IsZero() && over > 0 {
 		gap = max(gap, min(gap+over/8, probeSlow))
 	}
@@ -666,7 +673,7 @@ func (p *Policy) Lookout(now time.Time) time.Duration {
 
 // Of our own choosing: see Lookout.
 const (
-	probeGap  = 2 * time.Second
+	probeGap  = 1750 * time.Millisecond
 	probeLong = 3 * time.Minute
 	probeSlow = 20 * time.Second
 )
