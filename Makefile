@@ -9,6 +9,7 @@
 #   make fleet   what a million telephones do to their proxies, into docs/fleet.md and docs/fleet.svg
 #   make cross   the agent for every target, stripped, into dist/
 #   make bench   speed and memory of the hot paths
+#   make cost    what a call asks of a router's processor, in instructions (Debian)
 #   make fuzz    every fuzz target for a few seconds (FUZZTIME=10s)
 #   make check   all that CI does
 
@@ -27,7 +28,7 @@ LEAN := $(FLAGS) -modfile=dist/lean.mod -gcflags=all=-l \
 	-gcflags=github.com/ata-agent/ata-agent/internal/media/...= \
 	-gcflags=github.com/ata-agent/ata-agent/outbound=
 
-.PHONY: demo build test race bars peers peers-bench fleet cross bench fuzz lint qemu check
+.PHONY: demo build test race bars peers peers-bench fleet cross bench cost fuzz lint qemu check
 demo:
 	@$(GO) run ./cmd/ata-lab demo
 
@@ -65,6 +66,9 @@ cross:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./outbound ./sip/... ./internal/media/... ./internal/phone ./hal/...
+
+cost:
+	scripts/cost
 
 fuzz:
 	scripts/fuzz

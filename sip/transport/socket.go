@@ -253,21 +253,26 @@ func (s *socket) reopen(old *packetConn, why error) {
 	}
 }
 
+// leftovers is how many errors of earlier datagrams one write may meet: others
+// ask all addresses at once, and the dead ones answer while it is tried again.
+const leftovers = 16
+
 // write sends one datagram. An error that an earlier datagram has left behind
-// is passed on to whom it concerns and the write tried once more.
+// is passed on to whom it concerns and the write tried again.
 func (s *socket) write(b []byte, to netip.AddrPort) error {
 	in := s.inner.Load()
 	err := in.write(b, to)
+	for range leftovers {
+		if err == nil || !s.explain(in, err) {
+			break
+		}
+		err = in.write(b, to)
+	}
 	if err == nil {
 		return nil
 	}
 	if s.closed.Load() {
 		return net.ErrClosed
-	}
-	if s.explain(in, err) {
-		if err = in.write(b, to); err == nil {
-			return nil
-		}
 	}
 	kind := OwnSide
 	if errors.Is(err, syscall.ECONNREFUSED) {

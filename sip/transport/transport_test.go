@@ -190,6 +190,53 @@ func TestClosedPortIsHeardAtOnce(t *testing.T) {
 	}
 }
 
+// All addresses are asked at once and most are dead: their errors, which the
+// kernel hands to whoever writes next, keep nothing from the living one.
+func TestManyDeadOneAlive(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has an error queue")
+	}
+	l := openLine(t, func(c *Config) { c.Local = "127.0.0.1:0" })
+	good := peer(t, "127.0.0.1:0")
+	stop, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-l.faults:
+			case <-gone:
+				return
+			}
+		}
+	}()
+	defer close(gone)
+	var others sync.WaitGroup
+	for range 8 {
+		dead, msg := deadPort(t, "127.0.0.1"), parse(t, options())
+		others.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					l.Send(target(dead, outbound.UDP), msg)
+				}
+			}
+		})
+	}
+	msg, lost := parse(t, options()), 0
+	for range 20000 {
+		if l.Send(target(addrOf(good), outbound.UDP), msg) != nil {
+			lost++
+		}
+	}
+	close(stop)
+	others.Wait()
+	t.Logf("%d of 20000 writes failed for others' errors", lost)
+	if lost > 0 {
+		t.Error("too many")
+	}
+}
+
 // fakeNet opens sockets made by a test.
 type fakeNet struct {
 	real
@@ -300,6 +347,18 @@ func TestWriteErrors(t *testing.T) {
 	}
 	if f := eventually(t, "fault", l.faults); f.Addr != dead {
 		t.Errorf("fault of %v, want %v", f.Addr, dead)
+	}
+	// Nor are those of several.
+	for range 4 {
+		conn.fail <- &net.OpError{Op: "write", Addr: net.UDPAddrFromAddrPort(dead), Err: syscall.ECONNREFUSED}
+	}
+	if err := l.Send(target(alive, outbound.UDP), parse(t, options())); err != nil {
+		t.Errorf("write after four errors of another: %v", err)
+	}
+	for range 4 {
+		if f := eventually(t, "fault", l.faults); f.Addr != dead {
+			t.Errorf("fault of %v, want %v", f.Addr, dead)
+		}
 	}
 	for _, tc := range []struct {
 		err  error
