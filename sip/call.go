@@ -106,6 +106,9 @@ func (c *Call) Digit(key byte) {
 	}
 }
 
+// Flash sends a hook flash as Digit sends keys.
+func (c *Call) Flash() { c.Digit(flash) }
+
 func (c *Call) want(w want) {
 	select {
 	case c.wants <- w:

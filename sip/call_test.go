@@ -507,7 +507,9 @@ func (p *proxy) inDialog(w *world, method string, seq int, more ...string) {
 	for i := 0; i+1 < len(more); i += 2 {
 		if more[i] == "body" {
 			body = more[i+1]
-			hs.WriteString("Content-Type: application/sdp\r\n")
+			if !slices.Contains(more, "Content-Type") {
+				hs.WriteString("Content-Type: application/sdp\r\n")
+			}
 			continue
 		}
 		fmt.Fprintf(&hs, "%s: %s\r\n", more[i], more[i+1])

@@ -63,6 +63,13 @@ type Changed struct {
 	Media sdp.Session
 }
 
+// Pressed: the far end has pressed a key, 0-9, *, #, A-D, and tells of it by INFO.
+type Pressed struct {
+	Call *Call
+	Key  byte
+	For  time.Duration // how long it was held, as the far end says
+}
+
 // Moved: From did not take our call and it goes to To now; the caller need not
 // notice.
 type Moved struct {
@@ -95,6 +102,7 @@ func (Incoming) event()       {}
 func (Progress) event()       {}
 func (Answered) event()       {}
 func (Changed) event()        {}
+func (Pressed) event()        {}
 func (Moved) event()          {}
 func (MessageWaiting) event() {}
 func (Ended) event()          {}

@@ -16,8 +16,12 @@ import (
 // non-100 provisional response at every minute".
 const ringAgain = time.Minute
 
-// spoken is what every phone here can hear.
-var spoken = sdp.Session{Addr: netip.MustParseAddrPort("0.0.0.0:9"), Codecs: []sdp.Codec{sdp.PCMU, sdp.PCMA}}
+// spoken is all that a phone here may be able to hear. Whether the one that is
+// rung can, the operator knows.
+var spoken = sdp.Session{
+	Addr:   netip.MustParseAddrPort("0.0.0.0:9"),
+	Codecs: []sdp.Codec{sdp.PCMU, sdp.PCMA, sdp.G722, sdp.G726, sdp.G726AAL2},
+}
 
 // incoming takes an INVITE from outside. It does not wait: everything but the
 // quickest refusals is the call's own goroutine's.

@@ -302,7 +302,7 @@ func TestIncomingRefused(t *testing.T) {
 	}{
 		{"unknown extension", func(s string) string { return strings.Replace(s, "Contact:", "Require: teleport\r\nContact:", 1) }, 420},
 		{"no codec in common", func(s string) string {
-			return strings.Replace(s, "RTP/AVP 0 101\r\n", "RTP/AVP 9 101\r\n", 1)
+			return strings.Replace(s, "RTP/AVP 0 101\r\n", "RTP/AVP 18 101\r\n", 1)
 		}, 488},
 		{"not a session", func(s string) string {
 			return strings.Replace(s, "application/sdp", "text/plain", 1)
@@ -329,6 +329,31 @@ func TestIncomingRefused(t *testing.T) {
 					t.Errorf("%d calls", n)
 				}
 			})
+		})
+	}
+}
+
+// Whether a phone has a codec beyond G.711 is for whoever rings it to know: the
+// call is told of, and refused only by its answer.
+func TestIncomingInG722(t *testing.T) {
+	for code, codecs := range map[int][]sdp.Codec{200: {sdp.PCMU, sdp.G722}, 488: {sdp.PCMU}} {
+		bubble(t, func(t *testing.T, w *world) {
+			p := w.proxy(p1)
+			registered(w, p1)
+			p.call(w, 1, func(s string) string { return strings.Replace(s, "RTP/AVP 0 101\r\n", "RTP/AVP 9 101\r\n", 1) })
+			in, _ := await[Incoming](w, time.Second)
+			if in.Offer.Codecs[0] != sdp.G722 {
+				t.Errorf("%+v", in.Offer)
+			}
+			in.Call.Ring()
+			synctest.Wait()
+			mine := local
+			mine.Codecs = codecs
+			in.Call.Answer(mine)
+			synctest.Wait()
+			if n := len(w.said(fmt.Sprintf("SIP/2.0 %d", code), p1)); n == 0 {
+				t.Errorf("with %v: no %d\n%s", codecs, code, w.ladder())
+			}
 		})
 	}
 }

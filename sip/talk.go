@@ -56,21 +56,6 @@ func (c *Call) talk(late <-chan *sip.Response, fork func(*sip.Response)) {
 	c.linger(late, fork)
 }
 
-// maxKeys is how many keys may wait for those before them to be answered.
-const maxKeys = 32
-
-// digit sends a key by INFO, as nearly everybody writes it: no standard has it.
-func (c *Call) digit(key byte) {
-	c.deliver(c.ctx, func() *sip.Request {
-		req := c.request(sip.INFO, sip.NewHeader("Content-Type", "application/dtmf-relay"))
-		req.SetBody(fmt.Appendf(nil, "Signal=%c\r\nDuration=%d\r\n", key, keyTime/time.Millisecond))
-		return req
-	})
-}
-
-// keyTime is how long we say that a key was held: any telephone hears 100 ms.
-const keyTime = 100 * time.Millisecond
-
 // lookAgain is when a call whose signalling has failed is looked at again.
 const lookAgain = 10 * time.Second
 
@@ -137,6 +122,9 @@ func (c *Call) asked(s *txn.Server) {
 		if h := req.GetHeader("Info-Package"); h != nil {
 			l.reply(s, 469, "Recv-Info", "") // RFC 6086 section 4.2.2: none is spoken
 			return
+		}
+		if key, lasted, ok := keyIn(req); ok {
+			c.say(Pressed{c, key, lasted})
 		}
 		l.reply(s, 200)
 	case sip.OPTIONS:

@@ -200,6 +200,28 @@ func TestSessions(t *testing.T) {
 	if r := l.remote(ours, agreed); r.Ptime != 30*time.Millisecond || !slices.Contains(r.Payloads, rtp.Payload{PT: 115, Codec: rtp.G726}) || !slices.Contains(r.Payloads, rtp.Payload{PT: 97, Codec: rtp.G726}) {
 		t.Errorf("the stream is told %+v", r)
 	}
+	if ours.MaxPtime != 60*time.Millisecond {
+		t.Errorf("we take %v in a packet", ours.MaxPtime)
+	}
+
+	// An answer numbers as the offer did: what we would have called events may be
+	// sound there.
+	offer, err = sdp.Parse([]byte("v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n" +
+		"m=audio 5004 RTP/AVP 101 96\r\na=rtpmap:101 G726-32/8000\r\na=rtpmap:96 telephone-event/8000\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if agreed, err = sdp.Agree(ours, offer); err != nil {
+		t.Fatal(err)
+	}
+	r = l.remote(ours, agreed)
+	is := func(pt uint8) rtp.Codec {
+		i := slices.IndexFunc(r.Payloads, func(p rtp.Payload) bool { return p.PT == pt })
+		return r.Payloads[i].Codec
+	}
+	if is(101) != rtp.G726 || is(96) != rtp.Keys || is(97) != rtp.G726 || r.Events != 96 {
+		t.Errorf("the stream is told %+v", r)
+	}
 }
 
 // What a line logs itself is for debugging; it is told by events, too.

@@ -215,7 +215,10 @@ func (e *extension) Drop(leg phone.Leg) {
 // Flash is for the far end to hear of, where it takes flashes.
 func (e *extension) Flash(leg phone.Leg) {
 	c := e.a.callOf(e, leg)
-	if !e.flash || c == nil || c.stream == nil || !c.stream.Flash() {
+	switch {
+	case e.flash && c != nil && c.line.cfg.Keys == "info":
+		c.sip.Flash()
+	case !e.flash || c == nil || c.stream == nil || !c.stream.Flash():
 		e.a.log.Debug(fmt.Sprintf("port %s: a flash that nobody takes", e.port.Name()))
 	}
 }
@@ -246,8 +249,9 @@ var codecs = map[string]sdp.Codec{
 // in the address.
 func (e *extension) hears(l *line, port uint16) sdp.Session {
 	s := sdp.Session{
-		Addr:  netip.AddrPortFrom(netip.IPv4Unspecified(), port),
-		Ptime: l.cfg.PacketTime,
+		Addr:     netip.AddrPortFrom(netip.IPv4Unspecified(), port),
+		Ptime:    l.cfg.PacketTime,
+		MaxPtime: rtp.MaxPacket,
 	}
 	if l.cfg.Keys == "rtp" {
 		s.Events, s.Flash = eventType, e.flash
@@ -269,21 +273,25 @@ func (e *extension) hears(l *line, port uint16) sdp.Session {
 // of it.
 func (l *line) remote(ours, m sdp.Session) rtp.Remote {
 	r := rtp.Remote{
-		Addr:     m.Addr,
-		Events:   m.Events,
-		Flash:    m.Flash,
-		Apart:    l.cfg.Keys == "info",
-		EventsIn: ours.Events,
-		Ptime:    cmp.Or(m.Ptime, ours.Ptime),
-		Send:     m.Direction.Sends(),
-		Receive:  m.Direction.Receives(),
+		Addr:    m.Addr,
+		Events:  m.Events,
+		Flash:   m.Flash,
+		Apart:   l.cfg.Keys == "info",
+		Ptime:   cmp.Or(m.Ptime, ours.Ptime),
+		Send:    m.Direction.Sends(),
+		Receive: m.Direction.Receives(),
 	}
 	if m.MaxPtime > 0 {
 		r.Ptime = min(r.Ptime, m.MaxPtime)
 	}
 	// Nearly everybody sends by the numbers that he names, the rest by ours.
-	for _, c := range slices.Concat(m.Codecs, ours.Codecs) {
-		r.Payloads = append(r.Payloads, rtp.Payload{PT: c.PT, Codec: rtp.Codec(c.Name)})
+	for _, s := range []sdp.Session{m, ours} {
+		for _, c := range s.Codecs {
+			r.Payloads = append(r.Payloads, rtp.Payload{PT: c.PT, Codec: rtp.Codec(c.Name)})
+		}
+		if s.Events != 0 {
+			r.Payloads = append(r.Payloads, rtp.Payload{PT: s.Events, Codec: rtp.Keys})
+		}
 	}
 	if len(m.Codecs) > 0 {
 		r.Codec, r.PT = rtp.Codec(m.Codecs[0].Name), m.Codecs[0].PT

@@ -268,6 +268,10 @@ func (a *Agent) news(now time.Time, l *line, news sip.Event) {
 		if c := a.callOn(ev.Call); c != nil {
 			c.connect(ev.Media)
 		}
+	case sip.Pressed:
+		if c := a.callOn(ev.Call); c != nil && c.stream != nil {
+			c.stream.Pressed(ev.Key, ev.For)
+		}
 	case sip.Moved:
 		a.log.Info(fmt.Sprintf("line %s: call moves from %s to %s: %v", l.cfg.Name, ev.From, ev.To, ev.Why))
 	case sip.Ended:

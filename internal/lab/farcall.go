@@ -31,6 +31,7 @@ type farCall struct {
 	answered bool
 	over     bool
 	sound    *mouthAndEar
+	keys     []byte // to be pressed
 
 	news chan news
 }
@@ -51,6 +52,7 @@ const (
 	hangUp
 	hold
 	resume
+	press
 	closing
 )
 
@@ -262,7 +264,7 @@ func (c *farCall) answerSDP() string {
 	case "recvonly":
 		m.direction = "sendonly"
 	}
-	return writeSDP(c.sound.at, m, c.version)
+	return writeSDP(c.sound.at, m, c.version, c.prov.wants())
 }
 
 // listen starts the far end's sound with what is known of the other side.
@@ -295,6 +297,8 @@ func (c *farCall) talk() {
 			c.reinvite("sendonly")
 		case resume:
 			c.reinvite("sendrecv")
+		case press:
+			c.press()
 		}
 	}
 }
@@ -367,6 +371,20 @@ func (c *farCall) bye() {
 	}
 }
 
+// press tells of a key by INFO.
+func (c *farCall) press() {
+	res, _ := c.exchange(func() *sipmsg.Request {
+		req := c.request(sipmsg.INFO)
+		req.AppendHeader(sipmsg.NewHeader("Content-Type", "application/dtmf-relay"))
+		req.SetBody(fmt.Appendf(nil, "Signal=%c\r\nDuration=250\r\n", c.keys[0]))
+		c.keys = c.keys[1:]
+		return req
+	})
+	if res == nil || res.StatusCode != 200 {
+		c.prov.Tell("the far end's key is not taken")
+	}
+}
+
 // reinvite changes the direction of the sound.
 func (c *farCall) reinvite(direction string) {
 	res, tx := c.exchange(func() *sipmsg.Request {
@@ -374,7 +392,7 @@ func (c *farCall) reinvite(direction string) {
 		c.version++
 		m := c.media
 		m.direction = direction
-		setBody(req, writeSDP(c.sound.at, m, c.version))
+		setBody(req, writeSDP(c.sound.at, m, c.version, c.prov.wants()))
 		return req
 	})
 	if res == nil {
@@ -386,7 +404,7 @@ func (c *farCall) reinvite(direction string) {
 		return
 	}
 	c.do(func() { c.accept(tx, res) })
-	m := readSDP(string(res.Body()))
+	m := c.prov.read(res.Body())
 	c.prov.Tell("the far end is told: %s", m.direction)
 	sound := m
 	sound.direction = direction
@@ -418,7 +436,7 @@ func (c *farCall) place() {
 		c.prov.tell("%s calls %s by %s", c.number, c.remote, c.proxy.Name)
 		req := c.request(sipmsg.INVITE)
 		req.AppendHeader(sipmsg.NewHeader("Record-Route", c.recordRoute()))
-		setBody(req, writeSDP(c.sound.at, media{codec: 255, events: 101, direction: "sendrecv"}, 1))
+		setBody(req, writeSDP(c.sound.at, c.prov.offers(), 1, c.prov.wants()))
 		tx = c.proxy.ask(req, c.hop)
 	})
 	var giveUp <-chan time.Time
@@ -445,7 +463,7 @@ func (c *farCall) place() {
 				c.do(func() {
 					c.accept(tx, res)
 					c.answered = true
-					c.media = readSDP(string(res.Body()))
+					c.media = c.prov.read(res.Body())
 					c.prov.counts.Answered++
 					c.prov.tell("%s is answered", c.number)
 				})
@@ -529,8 +547,8 @@ func (c *farCall) again(p *Proxy, tx *serverTx) {
 		c.target = h.Address
 	}
 	sdp := ""
-	if body := string(tx.req.Body()); body != "" {
-		c.media = readSDP(body)
+	if body := tx.req.Body(); len(body) > 0 {
+		c.media = c.prov.read(body)
 		c.version++
 		m := c.media
 		switch m.direction {
@@ -540,7 +558,7 @@ func (c *farCall) again(p *Proxy, tx *serverTx) {
 			m.direction = "sendonly"
 		}
 		c.prov.tell("%s changes the call's sound: %s", p.Name, c.media.direction)
-		sdp = writeSDP(c.sound.at, m, c.version)
+		sdp = writeSDP(c.sound.at, m, c.version, c.prov.wants())
 		c.sound.talk(m)
 	}
 	if tx.req.Method == sipmsg.INVITE {

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"strconv"
@@ -28,6 +29,9 @@ type Provider struct {
 	Domain     string
 	Granted    time.Duration // the longest registration granted; 0: 1 hour
 	MinExpires time.Duration // shorter ones get 423; 0: any
+	FarCodec   string        // what far ends offer when they call, by its name in SDP; "" is G.711
+	FarPtime   int           // how much sound far ends want in a packet, ms; 0 is 20
+	FarDeaf    bool          // far ends take no telephone-event
 
 	far    Place
 	events func(string) // told what happens, one at a time
@@ -246,11 +250,38 @@ func (v *Provider) called(p *Proxy, tx *serverTx) {
 	if h := tx.req.Contact(); h != nil {
 		c.target = h.Address
 	}
-	c.media = readSDP(string(tx.req.Body()))
+	c.media = v.read(tx.req.Body())
 	v.calls[c.id] = c
 	p.respond(tx, reply(tx.req, tx.hop, 100, ""))
 	v.done.Go(c.take)
 }
+
+// read is what far ends make of a body.
+func (v *Provider) read(body []byte) media {
+	m := readSDP(string(body))
+	if v.FarDeaf {
+		m.events = 0
+	}
+	return m
+}
+
+// offers is what far ends offer when they call.
+func (v *Provider) offers() media {
+	m := media{codec: 255, name: v.FarCodec, events: 96, direction: "sendrecv"}
+	switch {
+	case v.FarCodec == "G722":
+		m.codec = 9 // RFC 3551 table 4
+	case v.FarCodec != "":
+		m.codec = 111 // neither the agent's number nor that of its events
+	}
+	if v.FarDeaf {
+		m.events = 0
+	}
+	return m
+}
+
+// wants is how much sound far ends want in a packet, in ms.
+func (v *Provider) wants() int { return cmp.Or(v.FarPtime, 20) }
 
 // Call calls a user from a number, by the proxy that holds the registration,
 // and gives up after a time (0: never).
@@ -274,7 +305,8 @@ func (v *Provider) Call(user, number string, giveUp time.Duration) error {
 	return nil
 }
 
-// Far makes the latest far end do something: "hangs up", "holds", "resumes".
+// Far makes the latest far end do something: "hangs up", "holds", "resumes",
+// "presses 5".
 func (v *Provider) Far(what string) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -282,15 +314,19 @@ func (v *Provider) Far(what string) error {
 	if c == nil {
 		return fmt.Errorf("no far end has a call")
 	}
-	switch what {
-	case "hangs up":
+	key, presses := strings.CutPrefix(what, "presses ")
+	switch {
+	case presses && len(key) == 1:
+		c.keys = append(c.keys, key[0])
+		c.post(news{kind: press})
+	case what == "hangs up":
 		c.post(news{kind: hangUp})
-	case "holds":
+	case what == "holds":
 		c.post(news{kind: hold})
-	case "resumes":
+	case what == "resumes":
 		c.post(news{kind: resume})
 	default:
-		return fmt.Errorf("a far end cannot do %q: hangs up, holds or resumes", what)
+		return fmt.Errorf("a far end cannot do %q: hangs up, holds, resumes or presses 5", what)
 	}
 	return nil
 }

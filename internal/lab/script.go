@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +27,9 @@ import (
 //	keepalive 15s                    of the line
 //	password wrong                   what the agent says
 //	hybrid 12                        the telephone throws back what it hears, 12 dB softer
+//	far codec G722                   what far ends offer when they call; else G.711
+//	far ptime 40                     how much sound they want in a packet, ms
+//	far deaf                         they take no telephone-event
 //	config no_answer = "4s"          one more line of the agent's [[line]]
 //	loopback no                      this scenario needs the virtual network
 //
@@ -43,7 +47,7 @@ import (
 //	name proxy.example.net 10 A p2   all records of the name, separated by ","
 //	link down, link up
 //	call 5559876 20s                 the user is called; the caller gives up after a time, or not
-//	far hangs up, far holds, far resumes
+//	far hangs up, far holds, far resumes, far presses 5
 //	stranger INVITE                  somebody unknown sends a request to the agent
 //	hold on 40s for the ear hears busy   wait, at most so long, until something is in the transcript
 type Script struct {
@@ -110,6 +114,8 @@ func (s *Script) build(f []string, line string) (err error) {
 		o.Password = strings.Join(f[1:], " ")
 	case "hybrid":
 		o.Hybrid, err = strconv.Atoi(f[1])
+	case "far":
+		err = s.far(f[1:])
 	case "config":
 		o.Config = append(o.Config, strings.TrimSpace(strings.TrimPrefix(line, "config")))
 	case "top":
@@ -117,7 +123,23 @@ func (s *Script) build(f []string, line string) (err error) {
 	case "loopback":
 		o.Virtual = f[1] == "no"
 	default:
-		err = fmt.Errorf("%q is no part of a world: country, proxies, outbound, name, transport, certificate, impostor, expires, keepalive, password, hybrid, config, top, loopback", f[0])
+		err = fmt.Errorf("%q is no part of a world: country, proxies, outbound, name, transport, certificate, impostor, expires, keepalive, password, hybrid, far, config, top, loopback", f[0])
+	}
+	return err
+}
+
+// far takes a line that says what far ends are like.
+func (s *Script) far(f []string) (err error) {
+	o := &s.Options
+	switch {
+	case f[0] == "deaf":
+		o.FarDeaf = true
+	case f[0] == "codec" && len(f) == 2 && slices.Contains(others, f[1]):
+		o.FarCodec = f[1]
+	case f[0] == "ptime" && len(f) == 2:
+		o.FarPtime, err = strconv.Atoi(f[1])
+	default:
+		err = fmt.Errorf("want: far deaf, far ptime 40, or far codec and one of %s", strings.Join(others, ", "))
 	}
 	return err
 }

@@ -20,12 +20,13 @@ type media struct {
 	codec     uint8  // 0 PCMU, 8 PCMA, or what others is called; 255 none of them
 	name      string // of others
 	events    uint8  // payload type of telephone-event, 0 none
+	ptime     int    // how much sound it wants in a packet, ms
 	direction string
 }
 
 // readSDP reads the first audio stream.
 func readSDP(sdp string) media {
-	m := media{codec: 255, direction: "sendrecv"}
+	m := media{codec: 255, ptime: 20, direction: "sendrecv"}
 	var addr netip.Addr
 	var port int
 	for line := range strings.Lines(sdp) {
@@ -53,6 +54,9 @@ func readSDP(sdp string) media {
 			pt, _, _ := strings.Cut(strings.TrimPrefix(line, "a=rtpmap:"), " ")
 			n, _ := strconv.Atoi(pt)
 			m.events = uint8(n)
+		case strings.HasPrefix(line, "a=ptime:"):
+			n, _ := strconv.Atoi(strings.TrimPrefix(line, "a=ptime:"))
+			m.ptime = max(10, n)
 		case line == "a=sendrecv", line == "a=sendonly", line == "a=recvonly", line == "a=inactive":
 			m.direction = line[2:]
 		}
@@ -64,7 +68,8 @@ func readSDP(sdp string) media {
 }
 
 // writeSDP is our side: one codec as an answer, both as an offer (codec 255).
-func writeSDP(at netip.AddrPort, m media, version int) string {
+// ptime is what we want.
+func writeSDP(at netip.AddrPort, m media, version, ptime int) string {
 	family := "IP4"
 	if at.Addr().Is6() {
 		family = "IP6"
@@ -81,10 +86,10 @@ func writeSDP(at netip.AddrPort, m media, version int) string {
 	}
 	if m.events != 0 {
 		formats += fmt.Sprintf(" %d", m.events)
-		maps += fmt.Sprintf("a=rtpmap:%d telephone-event/8000\r\na=fmtp:%d 0-15\r\n", m.events, m.events)
+		maps += fmt.Sprintf("a=rtpmap:%d telephone-event/8000\r\na=fmtp:%d 0-16\r\n", m.events, m.events)
 	}
-	return fmt.Sprintf("v=0\r\no=far 1 %d IN %s %s\r\ns=-\r\nc=IN %s %s\r\nt=0 0\r\nm=audio %d RTP/AVP %s\r\n%sa=ptime:20\r\na=%s\r\n",
-		version, family, at.Addr(), family, at.Addr(), at.Port(), formats, maps, m.direction)
+	return fmt.Sprintf("v=0\r\no=far 1 %d IN %s %s\r\ns=-\r\nc=IN %s %s\r\nt=0 0\r\nm=audio %d RTP/AVP %s\r\n%sa=ptime:%d\r\na=%s\r\n",
+		version, family, at.Addr(), family, at.Addr(), at.Port(), formats, maps, ptime, m.direction)
 }
 
 // A Voice is what a far end says.
@@ -97,8 +102,8 @@ const (
 	Mute                 // packets of silence
 )
 
-// A mouthAndEar is a far end's sound: it sends what it says every 20 ms and
-// listens to what comes, with its own G.711 and RTP (RFC 3550).
+// A mouthAndEar is a far end's sound: it speaks and listens every 20 ms, with
+// its own G.711 and RTP (RFC 3550).
 type mouthAndEar struct {
 	pc   net.PacketConn
 	at   netip.AddrPort
@@ -109,7 +114,8 @@ type mouthAndEar struct {
 	m        media
 	voice    Voice
 	talking  bool
-	queue    [][]int16 // received, to be heard
+	queue    []int16 // received, to be heard
+	packet   int     // samples in the latest packet
 	events   map[uint32]bool
 	lastSeq  uint16
 	heardAny bool
@@ -126,10 +132,13 @@ func openSound(place Place, voice Voice, tell func(string)) (*mouthAndEar, error
 	_, port, _ := net.SplitHostPort(pc.LocalAddr().String())
 	p, _ := strconv.Atoi(port)
 	s := &mouthAndEar{pc: pc, at: netip.AddrPortFrom(place.Addr(), uint16(p)), voice: voice, tell: tell, code: newFarCodec(),
-		events: make(map[uint32]bool), stop: make(chan struct{})}
+		packet: tickSamples, events: make(map[uint32]bool), stop: make(chan struct{})}
 	s.done.Go(s.receive)
 	return s, nil
 }
+
+// tickSamples are 20 ms of sound.
+const tickSamples = 160
 
 // talk starts to speak and to listen; called again, it takes the new media.
 func (s *mouthAndEar) talk(m media) {
@@ -155,28 +164,29 @@ func (s *mouthAndEar) send() {
 	seq := uint16(rand.Uint32())
 	stamp := rand.Uint32()
 	var said int
+	var unsent []int16
 	var hearing bool
 	next := time.Now()
 	for {
 		s.mu.Lock()
 		m := s.m
 		var heard []int16
-		if !hearing && len(s.queue) >= 3 { // 60 ms of buffer against jitter
+		if !hearing && len(s.queue) >= 3*tickSamples { // 60 ms of buffer against jitter
 			hearing = true
 		}
-		if hearing && len(s.queue) > 0 {
-			heard = s.queue[0]
-			s.queue = s.queue[1:]
+		if hearing && len(s.queue) >= tickSamples {
+			heard = s.queue[:tickSamples:tickSamples]
+			s.queue = s.queue[tickSamples:]
 		}
 		voice := s.voice
 		s.mu.Unlock()
 		if heard == nil {
 			hearing = false
-			heard = make([]int16, 160)
+			heard = make([]int16, tickSamples)
 		}
 		ear.Hear(heard)
 
-		out := make([]int16, 160)
+		out := make([]int16, tickSamples)
 		switch voice {
 		case Whistle:
 			sine(out, 1000, said)
@@ -184,18 +194,22 @@ func (s *mouthAndEar) send() {
 			copy(out, heard)
 		}
 		said += len(out)
-		if m.to.IsValid() && m.to.Port() != 0 && !m.to.Addr().IsUnspecified() && m.codec != 255 &&
-			(m.direction == "sendrecv" || m.direction == "sendonly") {
-			p := make([]byte, 12, 12+len(out))
+		speaks := m.to.IsValid() && m.to.Port() != 0 && !m.to.Addr().IsUnspecified() && m.codec != 255 &&
+			(m.direction == "sendrecv" || m.direction == "sendonly")
+		unsent = append(unsent, out...)
+		for n := 8 * m.ptime; len(unsent) >= n; unsent, stamp = unsent[n:], stamp+uint32(n) {
+			if !speaks {
+				continue
+			}
+			p := make([]byte, 12, 12+n)
 			p[0], p[1] = 0x80, m.codec
 			binary.BigEndian.PutUint16(p[2:], seq)
 			binary.BigEndian.PutUint32(p[4:], stamp)
 			binary.BigEndian.PutUint32(p[8:], ssrc)
-			p = s.code.write(p, m, out)
+			p = s.code.write(p, m, unsent[:n])
 			s.pc.WriteTo(p, net.UDPAddrFromAddrPort(m.to))
 			seq++
 		}
-		stamp += 160
 		next = next.Add(20 * time.Millisecond)
 		select {
 		case <-s.stop:
@@ -225,14 +239,14 @@ func (s *mouthAndEar) receive() {
 			continue
 		}
 		pt, seq := p[1]&0x7f, binary.BigEndian.Uint16(p[2:])
-		digit := ""
+		news := ""
 		s.mu.Lock()
 		switch {
 		case s.m.events != 0 && pt == s.m.events && n >= head+4:
 			stamp := binary.BigEndian.Uint32(p[4:])
 			if !s.events[stamp] { // RFC 4733 section 2.5.1.2: the same timestamp is the same event
 				s.events[stamp] = true
-				digit = "digit " + digitName(p[head])
+				news = keyName(p[head])
 			}
 		case pt == 0 || pt == 8 || pt == s.m.codec:
 			if s.heardAny && int16(seq-s.lastSeq) <= 0 {
@@ -240,21 +254,29 @@ func (s *mouthAndEar) receive() {
 			}
 			s.lastSeq, s.heardAny = seq, true
 			pcm := s.code.read(s.m, pt, p[head:])
-			if len(s.queue) < 10 {
-				s.queue = append(s.queue, pcm)
+			if len(s.queue) < 10*tickSamples {
+				s.queue = append(s.queue, pcm...)
+			}
+			if len(pcm) != s.packet {
+				s.packet = len(pcm)
+				news = fmt.Sprintf("packets of %d ms", s.packet/8)
 			}
 		}
 		s.mu.Unlock()
-		if digit != "" {
-			s.tell(digit)
+		if news != "" {
+			s.tell(news)
 		}
 	}
 }
 
-// digitName is the key of an event code, RFC 4733 section 3.2 table 3.
-func digitName(code byte) string {
-	if int(code) < len("0123456789*#ABCD") {
-		return "0123456789*#ABCD"[code : code+1]
+// keyName says what an event code is, RFC 4733 section 3.2 table 3; a flash is
+// RFC 2833's.
+func keyName(code byte) string {
+	switch {
+	case int(code) < len("0123456789*#ABCD"):
+		return "digit " + "0123456789*#ABCD"[code:code+1]
+	case code == 16:
+		return "a flash"
 	}
 	return fmt.Sprint("event ", code)
 }

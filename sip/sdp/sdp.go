@@ -24,11 +24,11 @@ type Session struct {
 	// refused or ended stream.
 	Addr netip.AddrPort
 
-	Codecs    []Codec // best first
-	Events    uint8   // payload type of telephone-event, RFC 4733; 0 is none
-	Flash     bool    // this side takes a hook flash as an event too, beside the keys
-	Ptime     time.Duration
-	MaxPtime  time.Duration // 0 is unsaid, as for Ptime
+	Codecs    []Codec       // best first
+	Events    uint8         // payload type of telephone-event, RFC 4733; 0 is none
+	Flash     bool          // this side takes a hook flash as an event too, beside the keys
+	Ptime     time.Duration // sound per packet that this side wants; 0 is unsaid
+	MaxPtime  time.Duration // the most that it takes; 0 is unsaid
 	Direction Direction
 
 	// ID and Version are those of the o= line. Version grows by one with
@@ -124,6 +124,9 @@ func Answer(local, offer Session) (Session, error) {
 	a.Direction = mirror(local, offer)
 	if offer.Ptime != 0 {
 		a.Ptime = offer.Ptime
+	}
+	if local.MaxPtime != 0 {
+		a.Ptime = min(a.Ptime, local.MaxPtime)
 	}
 	return a, nil
 }

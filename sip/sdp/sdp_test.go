@@ -139,6 +139,28 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
+// RFC 4566 section 6: ptime is "the length of time in milliseconds represented by
+// the media in a packet", maxptime "the maximum amount of media that can be
+// encapsulated in each packet". An answer asks for as much as the offer, and for
+// no more than it can take.
+func TestAnswerSaysHowMuchAPacketMayHold(t *testing.T) {
+	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+	for _, row := range []struct{ ours, most, theirs, want int }{
+		{20, 60, 0, 20},
+		{20, 60, 40, 40},
+		{60, 60, 10, 10},
+		{20, 60, 100, 60},
+		{20, 0, 100, 100},
+	} {
+		local, offer := ours, ours
+		local.Ptime, local.MaxPtime, offer.Ptime = ms(row.ours), ms(row.most), ms(row.theirs)
+		a, err := Answer(local, offer)
+		if err != nil || a.Ptime != ms(row.want) || a.MaxPtime != ms(row.most) {
+			t.Errorf("%+v: %v, at most %v, %v", row, a.Ptime, a.MaxPtime, err)
+		}
+	}
+}
+
 func TestUnknownStreamsAreRefused(t *testing.T) {
 	offer, err := Parse(body("v=0", "o=- 1 2 IN IP4 192.0.2.9", "s=-", "c=IN IP4 192.0.2.9", "t=0 0",
 		"m=video 6000 RTP/AVP 31", "m=audio 5000 RTP/AVP 8 0", "m=image 5002 udptl t38"))

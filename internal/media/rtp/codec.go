@@ -21,6 +21,9 @@ const (
 	G726     Codec = "G726-32"      // dynamic; the first code in the low half, RFC 3551 section 4.5.4
 	G726AAL2 Codec = "AAL2-G726-32" // dynamic; the first code in the high half, as ITU-T I.366.2 has it
 
+	// Keys are not sound, but have a payload type as well: events of RFC 4733.
+	Keys Codec = "telephone-event"
+
 	typePCMU  = 0
 	typePCMA  = 8
 	typeG722  = 9
@@ -66,16 +69,19 @@ func (c Codec) packing() g726.Packing {
 	return g726.RFC3551
 }
 
-// codec is what a payload type stands for: as we said, as they said, or one of
-// the static ones.
+// codec is what a payload type stands for: as was said, as we send ourselves, or
+// one of the static ones.
 func (r *Remote) codec(pt uint8) Codec {
 	for _, p := range r.Payloads {
 		if p.PT == pt {
 			return p.Codec
 		}
 	}
-	if pt == r.PT && r.Codec != "" {
+	switch {
+	case pt == r.PT && r.Codec != "":
 		return r.Codec
+	case pt == r.Events && r.Events != 0:
+		return Keys
 	}
 	switch pt {
 	case typePCMU:

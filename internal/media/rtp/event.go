@@ -2,13 +2,15 @@ package rtp
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/ata-agent/ata-agent/hal"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 )
 
 // Keys travel beside the sound as events of RFC 4733: a few packets that all
-// say "this key, since then, for so long".
+// say "this key, since then, for so long". Where the far end takes none, what
+// the mouth dials goes in its sound, and what a dial dials is put there.
 
 const (
 	keySize   = 4    // bytes of an event, RFC 4733 section 2.3
@@ -34,6 +36,8 @@ const (
 	pauseTime = 400
 	// shortestHeard is how long a key is heard at least.
 	shortestHeard = 560
+	// longestTold is how long a key is heard at most that signalling tells of.
+	longestTold = 2 * time.Second
 )
 
 // KeyDown begins to send a key, 0-9, *, #, A-D, until KeyUp. It does nothing
@@ -47,10 +51,22 @@ func (s *Stream) KeyUp() {
 	s.out.key.up()
 }
 
-// Press sends a key as if it had been held down for 100 ms, after those that
-// are being sent. It returns false when the far end takes no events. Any
-// goroutine.
-func (s *Stream) Press(key byte) bool { return s.queueKey(key, pressTime) }
+// Press sends a key that is not in the sound, as if it had been held down for
+// 100 ms, after those that are being sent: as an event, or in the sound where
+// the far end takes none. It returns false when nothing is sent or too many keys
+// wait. Any goroutine.
+func (s *Stream) Press(key byte) bool {
+	if s.takesEvents() {
+		return s.queueKey(key, pressTime)
+	}
+	r, code := s.remote.Load(), tone.Key(key)
+	if r == nil || !r.Send || r.holds() || code < 0 {
+		return false
+	}
+	s.cord.Lock()
+	defer s.cord.Unlock()
+	return s.out.key.queue(uint8(code), pressTime)
+}
 
 // Flash tells the far end of a hook flash, after the keys that are being sent.
 // It returns false when the far end takes no flashes. Any goroutine.
@@ -128,20 +144,51 @@ func (k *keySent) up() {
 	}
 }
 
+// next begins to send the key that has waited longest; false if none has.
+func (k *keySent) next(now uint32) bool {
+	if k.n == 0 {
+		return false
+	}
+	k.now = k.wait[0]
+	copy(k.wait[:], k.wait[1:k.n])
+	k.n--
+	k.on, k.first, k.begun = true, true, now
+	k.ticks, k.total, k.since, k.ends = 0, 0, 0, 0
+	return true
+}
+
+// sing returns what is said in this frame to a far end that takes no events: the
+// key that is due, the pause behind it, or the mouth.
+func (o *sender) sing(f *hal.Frame) *hal.Frame {
+	k := &o.key
+	if !k.on {
+		if !k.next(o.time) {
+			return f
+		}
+		t, _ := tone.Digit(tone.Keys[k.now.code])
+		o.voice.Play(t)
+	}
+	if k.total == k.now.ticks {
+		o.voice.Stop()
+	}
+	k.total += hal.FrameSamples
+	o.voice.Read(o.sung[:])
+	k.on = k.total < k.now.ticks+pauseTime
+	return &o.sung
+}
+
 // sendKey sends what is due of a key in this frame. It returns false when no
 // key is being sent.
 func (s *Stream) sendKey(r *Remote) bool {
 	o := &s.out
 	k := &o.key
+	if r.Events == 0 {
+		return false
+	}
 	if !k.on {
-		if k.n == 0 {
+		if !k.next(o.time) {
 			return false
 		}
-		k.now = k.wait[0]
-		copy(k.wait[:], k.wait[1:k.n])
-		k.n--
-		k.on, k.first, k.begun = true, true, o.time
-		k.ticks, k.total, k.since, k.ends = 0, 0, 0, 0
 		o.events++
 	}
 	k.since += hal.FrameSamples
@@ -235,13 +282,32 @@ func (k *keysHeard) take(h header, payload []byte) bool {
 		}
 	}
 	k.on, k.ssrc, k.newest, k.code = true, h.ssrc, h.time, code
+	k.add(hearing{code: tone.Keys[code], time: h.time, ticks: ticks, ended: end})
+	return true
+}
+
+// Pressed plays a key that the far end pressed and told of by signalling, after
+// those it pressed before: for d, within what a person can hear and bear. A far
+// end that has sent events tells everything twice; its events are played. Any
+// goroutine.
+func (s *Stream) Pressed(key byte, d time.Duration) {
+	s.in.Lock()
+	defer s.in.Unlock()
+	if tone.Key(key) < 0 || s.keys.on {
+		return
+	}
+	s.keys.add(hearing{code: key, ticks: int(min(d, longestTold) / (time.Second / hal.SampleRate)), ended: true})
+}
+
+// add plays one more key after the others. It returns false when too many wait.
+func (k *keysHeard) add(p hearing) bool {
 	if k.n == len(k.wait) {
-		return true // faster than anyone can listen
+		return false // faster than anyone can listen
 	}
 	if k.n > 0 {
 		k.wait[k.n-1].ended = true
 	}
-	k.wait[k.n] = hearing{code: tone.Keys[code], time: h.time, ticks: ticks, ended: end}
+	k.wait[k.n] = p
 	k.n++
 	k.sum++
 	return true

@@ -68,8 +68,8 @@ func (s *Stream) take(b []byte, from netip.AddrPort, now time.Time) {
 		return
 	}
 	p := jitter.Packet{SSRC: h.ssrc, Seq: h.seq, Time: h.time, Data: payload}
-	switch {
-	case h.pt == r.EventsIn && r.EventsIn != 0:
+	switch codec := r.codec(h.pt); {
+	case codec == Keys:
 		if !s.keys.take(h, payload) {
 			s.count.Garbage++
 		}
@@ -80,7 +80,6 @@ func (s *Stream) take(b []byte, from netip.AddrPort, now time.Time) {
 		s.shape.n = copy(s.shape.b[:], payload)
 		p.Kind, p.Data = kindNoise, payload[:min(1, len(payload))]
 	default:
-		codec := r.codec(h.pt)
 		var ok bool
 		if p.Kind, ok = codec.kind(); !ok {
 			s.count.Unwanted++

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/internal/media/tone"
 )
 
 // A sender is the half of a Stream that speaks. Guarded by Stream.cord.
@@ -25,14 +26,19 @@ type sender struct {
 	size  int // bytes that they are
 
 	key    keySent
+	voice  tone.Player // of a key that goes in the sound
+	sung   hal.Frame
 	events uint64
 
 	packets, octets uint32
 	failing         bool
 }
 
+// MaxPacket is the most sound that a packet may hold, either way.
+const MaxPacket = 60 * time.Millisecond
+
 const (
-	maxSamples     = 6 * hal.FrameSamples
+	maxSamples     = hal.FrameSamples * int(MaxPacket/hal.FrameTime)
 	defaultSamples = 2 * hal.FrameSamples // RFC 3551 section 4.5: "The default packetization interval SHOULD have a duration of 20 ms"
 
 	// away is the longest time between two frames that is only a late one.
@@ -72,6 +78,9 @@ func (s *Stream) Write(f *hal.Frame) {
 		o.n, o.size = 0, 0
 		return
 	}
+	if r.Events == 0 {
+		f = o.sing(f)
+	}
 	o.size += o.coder.encode(r.Codec, o.buf[headerSize+o.size:], f)
 	o.n += hal.FrameSamples
 	o.time += hal.FrameSamples
@@ -87,15 +96,15 @@ func (o *sender) change(r *Remote) {
 		o.marker = true
 		o.coder.begin(r.Codec)
 	}
+	if o.remote != nil && (o.remote.Events == 0) != (r.Events == 0) {
+		o.key = keySent{}
+	}
 	o.remote, o.n, o.size = r, 0, 0
 	o.per = int(r.Ptime/hal.FrameTime) * hal.FrameSamples
 	if o.per == 0 {
 		o.per = defaultSamples
 	}
 	o.per = min(o.per, maxSamples)
-	if r.Events == 0 {
-		o.key = keySent{}
-	}
 }
 
 // send writes a header in front of a payload and sends it.

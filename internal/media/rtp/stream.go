@@ -40,11 +40,10 @@ type Remote struct {
 	Addr     netip.AddrPort // where RTP goes and is expected from; unspecified or port 0 is hold
 	Codec    Codec          // of what is sent; unknown ones are sent as PCMU
 	PT       uint8          // payload type of what is sent, the far end's choice
-	Payloads []Payload      // what may come, our choice; PCMU, PCMA, G722 and Codec may always
+	Payloads []Payload      // what may come; the first of two with the same type counts. PCMU, PCMA, G722, Codec and Events may always
 	Events   uint8          // payload type of telephone-event to send, the far end's choice; 0 is none
 	Flash    bool           // the far end takes hook flashes as events
 	Apart    bool           // keys go by signalling, and should not be heard in the sound
-	EventsIn uint8          // payload type we asked for telephone-event; 0 is the same as Events
 	Ptime    time.Duration  // sound per packet sent, 10 to 60 ms; 0 is 20 ms
 	Send     bool
 	Receive  bool
@@ -186,9 +185,6 @@ func (s *Stream) LocalPort() uint16 { return addrPort(s.rtp.pc.LocalAddr()).Port
 // address stays the same.
 func (s *Stream) Start(r Remote) {
 	r.Addr = netip.AddrPortFrom(r.Addr.Addr().Unmap(), r.Addr.Port())
-	if r.EventsIn == 0 {
-		r.EventsIn = r.Events
-	}
 	s.in.Lock()
 	defer s.in.Unlock()
 	if old := s.remote.Load(); old == nil || old.Addr != r.Addr {

@@ -151,6 +151,19 @@ func TestPayloadTypes(t *testing.T) {
 	})
 }
 
+// Events have a payload type that the far end chose, or we did.
+func TestPayloadTypesOfKeys(t *testing.T) {
+	r := Remote{Codec: G726, PT: 101, Events: 96, Payloads: []Payload{{101, G726}, {96, Keys}, {97, G726}, {101, Keys}}}
+	for pt, want := range map[uint8]Codec{101: G726, 96: Keys, 97: G726, 0: PCMU, 8: PCMA, 9: G722, 18: ""} {
+		if got := r.codec(pt); got != want {
+			t.Errorf("%d is %q, want %q", pt, got, want)
+		}
+	}
+	if got := (&Remote{Events: 102}).codec(102); got != Keys {
+		t.Errorf("what we send keys as is %q", got)
+	}
+}
+
 func TestLossIsConcealedAndCounted(t *testing.T) {
 	for codec, most := range map[Codec]float64{PCMA: 600, G722: 1500, G726: 1500} {
 		testLoss(t, codec, most)
@@ -464,13 +477,87 @@ func TestNoEventsAgreed(t *testing.T) {
 		a := open(t, host{w, "10.0.0.1"})
 		defer a.Close()
 		a.Start(Remote{Addr: netip.MustParseAddrPort("10.0.0.2:4000"), Codec: PCMU, Send: true, Receive: true})
-		if a.KeysApart() || a.KeyDown('1') || a.Press('1') || a.Flash() {
+		if a.KeysApart() || a.KeyDown('1') || a.Flash() {
 			t.Error("a key would be sent to a far end that takes none")
 		}
 	})
 }
 
 // packet makes a packet of 20 ms.
+// To a far end without events a dial's keys are sung: each for 100 ms, a pause of
+// 50 ms behind it, and nothing of the mouth in it.
+func TestKeysAreSungWhereNoneAreTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: 7 * time.Millisecond}
+		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+		agree(a, b, PCMA, 0)
+		r := *a.remote.Load()
+		r.Events = 0
+		a.Start(r)
+		_, atB := talk(4*time.Second, a, b, func(i int, _, _ *hal.Frame) {
+			if i == 100 {
+				for _, k := range "193" {
+					if !a.Press(byte(k)) {
+						t.Error("not sung")
+					}
+				}
+			}
+		})
+		atB = atB[8000:]
+		singing := 0
+		// 450 ms from first to last, and not a bit of the mouth between.
+		for i := 0; i+80 <= len(atB); i += 80 {
+			if p, _ := peakOf(atB[i:i+80], hzA); p < 4000 {
+				singing += 10
+			}
+		}
+		if singing < 430 || singing > 470 {
+			t.Errorf("the mouth is silent for %d ms, want 450", singing)
+		}
+		for key, hz := range map[string][2]float64{"1": {697, 1209}, "9": {852, 1477}, "3": {697, 1477}} {
+			if ms := hears(atB, hz[0], hz[1]); len(ms) != 1 || ms[0] < 80 || ms[0] > 120 {
+				t.Errorf("%s is heard for %v ms", key, ms)
+			}
+		}
+		if peak, _ := peakOf(atB[18000:22000], hzA); peak < 7400 {
+			t.Errorf("afterwards the mouth is heard with a peak of %.0f", peak)
+		}
+		a.Close()
+		b.Close()
+		if st := b.Stats(); st.EventsHeard != 0 || st.Lost != 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// Keys that signalling tells of are heard, and not twice where events come too.
+func TestKeysBySignalling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: 7 * time.Millisecond}
+		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+		agree(a, b, PCMA, 0)
+		_, atB := talk(4*time.Second, a, b, func(i int, _, _ *hal.Frame) {
+			switch i {
+			case 100:
+				b.Pressed('5', 200*time.Millisecond)
+				b.Pressed('x', 200*time.Millisecond)
+			case 200:
+				a.Press('6')
+			case 205:
+				b.Pressed('6', 100*time.Millisecond)
+			}
+		})
+		if ms := hears(atB, 770, 1336); len(ms) != 1 || ms[0] < 180 || ms[0] > 220 {
+			t.Errorf("5 is heard for %v ms", ms)
+		}
+		if ms := hears(atB, 770, 1477); len(ms) != 1 {
+			t.Errorf("6 is heard for %v ms", ms)
+		}
+		a.Close()
+		b.Close()
+	})
+}
+
 func packet(ssrc uint32, seq uint16, code byte) []byte {
 	b := make([]byte, 172)
 	header{pt: typePCMU, seq: seq, time: uint32(seq) * 160, ssrc: ssrc}.put(b)
@@ -842,13 +929,14 @@ func deaf(events uint8) (*Stream, netip.AddrPort) {
 
 func TestNoAllocation(t *testing.T) {
 	for _, codec := range []Codec{PCMU, G722, G726} {
-		noAllocation(t, codec)
+		noAllocation(t, codec, 101)
+		noAllocation(t, codec, 0)
 	}
 }
 
-func noAllocation(t *testing.T, codec Codec) {
-	s, far := deaf(101)
-	s.Start(Remote{Addr: far, Codec: codec, PT: 97, Events: 101, Send: true, Receive: true})
+func noAllocation(t *testing.T, codec Codec, events uint8) {
+	s, far := deaf(events)
+	s.Start(Remote{Addr: far, Codec: codec, PT: 97, Events: events, Send: true, Receive: true})
 	p := packet(1, 0, 0x80)
 	i := 0
 	var f hal.Frame
@@ -858,6 +946,8 @@ func noAllocation(t *testing.T, codec Codec) {
 			s.KeyDown('3')
 		} else if i%50 == 30 {
 			s.KeyUp()
+			s.Press('4')
+			s.Pressed('5', 0)
 		}
 		s.Write(&f)
 		if i%2 == 0 && i%17 != 0 {
