@@ -4,7 +4,8 @@
 #   make build   the agent and the lab for this machine, into dist/
 #   make test    the fast suite: no network beyond loopback, no other program needed
 #   make bars    how fast a line and a call move when a proxy dies, measured on real sockets
-#   make peers   the same agent against Kamailio, SIPp, baresip and real name servers (Debian, root)
+#   make peers   the same agent against Kamailio, SIPp, baresip and real name servers, its caller identity
+#                against spandsp, minimodem and multimon-ng (Debian, root)
 #   make peers-bench   the same faults against other telephones, into docs/peers.md (Debian, root)
 #   make fleet   what a million telephones do to their proxies, into docs/fleet.md and docs/fleet.svg
 #   make cross   the agent for every target, stripped, into dist/

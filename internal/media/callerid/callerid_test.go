@@ -389,6 +389,11 @@ func TestAlert(t *testing.T) {
 			if math.Abs(got+15) > 0.5 {
 				t.Errorf("%s: %.0f Hz at %.2f dBm0, want -15", x.name, hz, got)
 			}
+			// 30 ms further on the phase is where the frequency brings it.
+			turned := phase(f[80+240:80+480], hz) - phase(f[80:80+240], hz) - 2*math.Pi*hz*240/8000
+			if off := math.Abs(math.Remainder(turned, 2*math.Pi)) / (2 * math.Pi) * 8000 / 240 / hz; off > 0.001 {
+				t.Errorf("%s: %.0f Hz is off by %.3f %%", x.name, hz, off*100)
+			}
 		}
 		t.Logf("%s: %.1f ms", x.name, ends-begins)
 	}
@@ -428,6 +433,17 @@ func level(s []int16, hz float64) float64 {
 		sum += w
 	}
 	return 20*math.Log10(2*math.Hypot(re, im)/sum/32767) + 3.14
+}
+
+// phase is that of a frequency at the beginning of a sound, Hann window.
+func phase(s []int16, hz float64) float64 {
+	var re, im float64
+	for i, x := range s {
+		w := 1 - math.Cos(2*math.Pi*float64(i)/float64(len(s)))
+		re += w * float64(x) * math.Cos(2*math.Pi*hz*float64(i)/8000)
+		im -= w * float64(x) * math.Sin(2*math.Pi*hz*float64(i)/8000)
+	}
+	return math.Atan2(im, re)
 }
 
 // A telephone that does not answer the alert is not told, and hears no data.

@@ -1,7 +1,9 @@
 package callerid
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -14,76 +16,176 @@ import (
 	"github.com/ata-agent/ata-agent/internal/media/fsk"
 )
 
-// Decoders of other people, of the Debian packages minimodem and multimon-ng,
-// hear ten messages of ten at 12 dB over white noise.
+// Decoders of other people, of the Debian packages minimodem, multimon-ng and
+// libspandsp-dev, hear ten messages of ten at 12 dB over white noise.
+//
+// minimodem's caller identity is Bell 202; set to V.23 it is weaker, with
+// spandsp's sound too (13 of 20 at 12 dB), than where it is.
 func TestOthersHear(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the others hear the same samples from every machine")
 	}
-	// minimodem's caller identity is Bell 202. Set to V.23 it is weaker, with
-	// spandsp's sound too (13 of 20 at 12 dB), than where it is.
+	minimodem, multimon := hearer(minimodem), hearer(multimon)
 	for _, x := range []struct {
-		program string
-		std     Standard
-		args    []string
+		who  string
+		hear func(t *testing.T, sounds [][]int16) []string
+		stds []Standard
 	}{
-		{"minimodem", Bellcore, []string{"-q", "callerid"}},
-		{"minimodem", BellcoreSDMF, []string{"-q", "callerid"}},
-		{"minimodem", ETSIRing, []string{"-q", "callerid"}},
-		{"minimodem", UK, []string{"-q", "callerid"}},
-		{"multimon-ng", Bellcore, []string{"-q", "-a", "CLIPFSK", "-t", "raw"}},
-		{"multimon-ng", ETSIRing, []string{"-q", "-a", "CLIPFSK", "-t", "raw"}},
-		{"multimon-ng", ETSIAlert, []string{"-q", "-a", "CLIPFSK", "-t", "raw"}},
-		{"multimon-ng", UK, []string{"-q", "-a", "CLIPFSK", "-t", "raw"}},
+		{"minimodem", minimodem, []Standard{Bellcore, BellcoreSDMF, ETSIRing, ETSIPulse, UK}},
+		{"multimon-ng", multimon, []Standard{Bellcore, ETSIRing, ETSIAlert, ETSIPulse, ETSIReversal, UK}},
+		{"spandsp", spandsp("1"), []Standard{Bellcore, BellcoreSDMF}},
+		{"spandsp", spandsp("2"), []Standard{ETSIRing, ETSIAlert, ETSIPulse, ETSIReversal, UK}},
+		{"spandsp", spandsp("4"), []Standard{Japan}},
+		{"spandsp", spandsp("5"), []Standard{DTMF, DTMFReversal}},
 	} {
-		t.Run(x.program+" "+x.std.String(), func(t *testing.T) {
-			program, err := exec.LookPath(x.program)
-			if err != nil {
-				t.Skip("not installed")
-			}
-			snrs := []float64{12}
-			if testing.Verbose() {
-				snrs = []float64{12, 10, 8}
-			}
-			for _, snr := range snrs {
-				r := rand.New(rand.NewPCG(uint64(snr), 5))
-				heard := 0
-				for i := range 10 {
-					var s Sender
-					m := Message{At: at, Number: fmt.Sprint(5550000000 + int64(i)*1234567), Name: "ALICE EXAMPLE"}
-					s.Call(x.std, &m, usual)
-					sound, _ := play(&s, nil)
-					sound = append(sound, make([]int16, 4000)...)
-					sigma := fsk.DefaultPeak / math.Sqrt2 * math.Pow(10, -snr/20)
-					for i := range sound {
-						sound[i] += int16(sigma * r.NormFloat64())
+		for _, std := range x.stds {
+			t.Run(x.who+" "+std.String(), func(t *testing.T) {
+				snrs := []float64{12}
+				if testing.Verbose() {
+					snrs = []float64{12, 10, 8}
+				}
+				for _, snr := range snrs {
+					var sounds [][]int16
+					var said []Message
+					r := rand.New(rand.NewPCG(uint64(snr), 5))
+					for i := range 10 {
+						m := Message{At: at, Number: fmt.Sprint(5550000000 + int64(i)*1234567), Name: "ALICE EXAMPLE"}
+						said = append(said, m)
+						sounds = append(sounds, noisy(called(std, &m), snr, r))
 					}
-					file := filepath.Join(t.TempDir(), "call.wav")
-					var args []string
-					if x.program == "minimodem" { // the direction, the file, the rest
-						args = append([]string{"--rx", "-f", file}, x.args...)
-						err = os.WriteFile(file, wav(sound), 0o600)
-					} else {
-						args = append(args, append(x.args, file)...)
-						err = os.WriteFile(file, resampled(sound, 22050), 0o600)
+					heard := 0
+					for i, text := range x.hear(t, sounds) {
+						if want := told(std, said[i]); strings.Contains(text, want.Number) && strings.Contains(text, want.Name) {
+							heard++
+						} else if testing.Verbose() {
+							t.Logf("%v dB: wanted %s of %q", snr, want.Number, text)
+						}
 					}
-					if err != nil {
-						t.Fatal(err)
-					}
-					out, _ := exec.Command(program, args...).CombinedOutput()
-					if strings.Contains(strings.ReplaceAll(string(out), "-", ""), m.Number) && (x.std == BellcoreSDMF || strings.Contains(string(out), m.Name)) {
-						heard++
-					} else if testing.Verbose() {
-						t.Logf("%v dB: wanted %s of %q", snr, m.Number, out)
+					t.Logf("%v dB: %d of 10", snr, heard)
+					if heard < 10 && snr >= 12 {
+						t.Errorf("%d of 10 heard at %v dB", heard, snr)
 					}
 				}
-				t.Logf("%v dB: %d of 10", snr, heard)
-				if heard < 10 && snr >= 12 {
-					t.Errorf("%d of 10 heard at %v dB", heard, snr)
-				}
-			}
-		})
+			})
+		}
 	}
+}
+
+// Why V.23 is sent a little wide. spandsp tells it by filters of six samples, in
+// which 1300 and 2100 Hz are much alike, so 12 dB is the edge of what it can: its
+// own sender it hears 965 times of 1000. It needs 14 dB for all.
+func TestWideIsHeardBetter(t *testing.T) {
+	if testing.Short() {
+		t.Skip("spandsp hears the same samples from every machine")
+	}
+	const n = 1000
+	hear := func(b fsk.Burst) (heard int) {
+		r := rand.New(rand.NewPCG(12, 5))
+		var sounds [][]int16
+		for i := range n {
+			m := Message{At: at, Number: fmt.Sprint(5550000000 + int64(i)*1234567), Name: "ALICE EXAMPLE"}
+			b.Seizure, b.Mark, b.Tail, b.Data = 300, 180, tail, m.Append(nil, ETSI)
+			var s fsk.Sender
+			s.Send(b)
+			sound := make([]int16, 4000+b.Samples()+4000)
+			s.Read(sound[4000:])
+			sounds = append(sounds, noisy(sound, 12, r))
+		}
+		for i, text := range spandsp("2")(t, sounds) {
+			if strings.Contains(text, fmt.Sprint(5550000000+int64(i)*1234567)) {
+				heard++
+			}
+		}
+		return heard
+	}
+	written := hear(fsk.Burst{Modem: fsk.V23})
+	wide := hear(fsk.Burst{Modem: fsk.V23Wide, Peak: fsk.MarkPeak, Space: fsk.SpacePeak})
+	t.Logf("of %d at 12 dB: %d as written, %d wide", n, written, wide)
+	if wide < n*985/1000 || wide <= written {
+		t.Errorf("of %d at 12 dB: %d as written, %d wide, want 985 and more", n, written, wide)
+	}
+}
+
+// called is what a line sounds like from a call's beginning to half a second
+// behind the last step.
+func called(std Standard, m *Message) []int16 {
+	var s Sender
+	s.Call(std, m, usual)
+	sound, _ := play(&s, japanese(&s))
+	return append(sound, make([]int16, 4000)...)
+}
+
+// noisy adds white noise so many dB below the level of the modem, or of a sine
+// of its level.
+func noisy(sound []int16, snr float64, r *rand.Rand) []int16 {
+	sigma := fsk.DefaultPeak / math.Sqrt2 * math.Pow(10, -snr/20)
+	for i := range sound {
+		sound[i] += int16(sigma * r.NormFloat64())
+	}
+	return sound
+}
+
+// hearer asks a program about one sound after the other.
+func hearer(hear func(t *testing.T, sound []int16) string) func(*testing.T, [][]int16) []string {
+	return func(t *testing.T, sounds [][]int16) (texts []string) {
+		for _, s := range sounds {
+			texts = append(texts, hear(t, s))
+		}
+		return texts
+	}
+}
+
+func minimodem(t *testing.T, sound []int16) string {
+	file := keep(t, "call.wav", wav(sound))
+	return strings.ReplaceAll(say(t, exec.Command("minimodem", "--rx", "-f", file, "-q", "callerid")), "-", "")
+}
+
+func multimon(t *testing.T, sound []int16) string {
+	file := keep(t, "call.raw", resampled(sound, 22050))
+	return say(t, exec.Command("multimon-ng", "-q", "-a", "CLIPFSK", "-t", "raw", file))
+}
+
+// spandsp hears all sounds in a program of its own, which is compiled here.
+func spandsp(standard string) func(*testing.T, [][]int16) []string {
+	return func(t *testing.T, sounds [][]int16) []string {
+		program := filepath.Join(t.TempDir(), "spandsp")
+		if out, err := exec.Command("cc", "-o", program, "testdata/spandsp.c", "-lspandsp", "-lm").CombinedOutput(); err != nil {
+			t.Skipf("cannot be compiled here: %v\n%s", err, out)
+		}
+		var in bytes.Buffer
+		for _, s := range sounds {
+			in.Write(binary.NativeEndian.AppendUint32(nil, uint32(len(s))))
+			for _, x := range s {
+				in.Write(binary.NativeEndian.AppendUint16(nil, uint16(x)))
+			}
+		}
+		c := exec.Command(program, standard)
+		c.Stdin = &in
+		texts := strings.Split(say(t, c), "\n")
+		if len(texts) != len(sounds)+1 {
+			t.Fatalf("spandsp tells %q of %d sounds", texts, len(sounds))
+		}
+		return texts[:len(sounds)]
+	}
+}
+
+func keep(t *testing.T, name string, b []byte) string {
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// say is what a program says, whatever it thinks of it in the end: minimodem
+// ends with an error when the carrier has gone.
+func say(t *testing.T, c *exec.Cmd) string {
+	t.Helper()
+	out, err := c.Output()
+	if errors.Is(err, exec.ErrNotFound) {
+		t.Skip("not installed")
+	}
+	return string(out)
 }
 
 // wav is a file of sound.

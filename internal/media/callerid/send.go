@@ -199,6 +199,9 @@ func (s *Sender) enter() Line {
 			return 0
 		}
 		b := fsk.Burst{Modem: s.row.modem, Seizure: s.row.seizure, Mark: s.row.mark, Data: s.msg, Stop: s.row.stop, Tail: tail}
+		if b.Modem == fsk.V23 {
+			b.Modem, b.Peak, b.Space = fsk.V23Wide, fsk.MarkPeak, fsk.SpacePeak
+		}
 		if x.do == seize {
 			b.Seizure, b.Mark = 0, markInCall
 		}

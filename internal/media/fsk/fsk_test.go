@@ -113,6 +113,31 @@ func TestFrequencyLevelAndSpeed(t *testing.T) {
 	}
 }
 
+// V.23 section 3: "a tolerance, at the transmitter, of ±10 Hz on both the FA and
+// FZ frequencies"; GR-30-CORE: -13.5 dBm ±1 dB. What is sent wide is within
+// both, a quartz of 0.04 % included.
+func TestWide(t *testing.T) {
+	for _, part := range []struct {
+		name  string
+		hz    float64
+		burst Burst
+	}{
+		{"mark", 1300, Burst{Modem: V23Wide, Peak: MarkPeak, Space: SpacePeak, Mark: 600}},
+		{"space", 2100, Burst{Modem: V23Wide, Peak: MarkPeak, Space: SpacePeak, Data: make([]byte, 60)}},
+	} {
+		s := send(part.burst)
+		if part.name == "space" {
+			s = s[7+14 : 7+53] // the inside of a byte: start bit and zeros
+		}
+		hz, peak := sine(s[20 : len(s)-2])
+		level := 20*math.Log10(peak/32767) + 3.14
+		t.Logf("%s %.2f Hz at %.2f dBm0", part.name, hz, level)
+		if off := math.Abs(hz - part.hz); off > 10-part.hz*0.0004 || off < 5 || math.Abs(level+13.5) > 0.8 {
+			t.Errorf("%s is %.2f Hz at %.2f dBm0", part.name, hz, level)
+		}
+	}
+}
+
 func crossings(s []int16) (n int) {
 	for i := 1; i < len(s); i++ {
 		if (s[i-1] < 0) != (s[i] < 0) {

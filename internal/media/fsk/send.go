@@ -1,12 +1,17 @@
 package fsk
 
-import "github.com/ata-agent/ata-agent/internal/media/tone"
+import (
+	"cmp"
+
+	"github.com/ata-agent/ata-agent/internal/media/tone"
+)
 
 // A Burst is what a Sender sends, in the order of its fields. The zero Burst
 // has nothing to say.
 type Burst struct {
 	Modem   Modem
 	Peak    int32  // of the sine, in samples; 0 is DefaultPeak
+	Space   int32  // the same of zeros; 0 is Peak
 	Seizure uint16 // bits, 0 and 1 in turn, that open the line
 	Mark    uint16 // ones before the first byte
 	Data    []byte // each between a start bit and its stop bits; only read
@@ -57,7 +62,9 @@ type Sender struct {
 	phase   uint32
 	now     uint32    // its phase step
 	turn    [2]uint32 // phase step of space and mark
+	peak    [2]int32  // of space and mark, Q8
 	gain    int32     // Q8
+	want    int32     // where the gain goes
 }
 
 // ramp is how long the sound takes to begin and to end, in samples: 2 ms. It is
@@ -71,8 +78,9 @@ func (s *Sender) Send(b Burst) {
 		b.Peak = DefaultPeak
 	}
 	*s = Sender{burst: b, left: b.Samples(), bitLeft: rate, phase: s.phase,
-		turn: [2]uint32{tone.Turn(b.Modem.Space), tone.Turn(b.Modem.Mark)}}
-	s.now = s.turn[b.bit(0)]
+		turn: [2]uint32{tone.Turn(b.Modem.Space), tone.Turn(b.Modem.Mark)},
+		peak: [2]int32{cmp.Or(b.Space, b.Peak) << 8, b.Peak << 8}}
+	s.now, s.want = s.turn[b.bit(0)], s.peak[b.bit(0)]
 }
 
 // Sending reports whether there are samples to come.
@@ -85,12 +93,11 @@ func (s *Sender) Read(out []int16) int {
 	step := s.burst.Peak << 8 / ramp
 	baud := uint32(s.burst.Modem.Baud)
 	for i := range out[:n] {
-		if s.left <= ramp {
-			s.gain -= step
-		} else {
-			s.gain = min(s.gain+step, s.burst.Peak<<8)
-		}
+		s.gain += min(max(s.want-s.gain, -step), step)
 		s.left--
+		if s.left < ramp {
+			s.gain = min(s.gain, int32(s.left)*step)
+		}
 		out[i] = int16((int64(s.gain)*int64(tone.Sine(s.phase)) + 1<<22) >> 23)
 
 		if s.bitLeft > baud {
@@ -102,9 +109,10 @@ func (s *Sender) Read(out []int16) int {
 		// share of the turn until then.
 		rest := baud - s.bitLeft
 		s.at++
-		next := s.turn[s.burst.bit(s.at)]
+		bit := s.burst.bit(s.at)
+		next := s.turn[bit]
 		s.phase += uint32((uint64(s.now)*uint64(s.bitLeft) + uint64(next)*uint64(rest)) / uint64(baud))
-		s.now, s.bitLeft = next, rate-rest
+		s.now, s.bitLeft, s.want = next, rate-rest, s.peak[bit]
 	}
 	clear(out[n:])
 	return n

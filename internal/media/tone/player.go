@@ -16,9 +16,8 @@ type Player struct {
 	left uint32
 	held bool // the step lasts until stopped
 
-	osc   [4]oscillator
-	am    uint32 // phase of the modulation
-	amInc uint32 // 0: no modulation
+	osc [4]oscillator
+	am  oscillator // the modulation; its gain is the depth, Q15
 }
 
 // An oscillator is one sine with its own soft gain.
@@ -127,10 +126,8 @@ func (p *Player) next() {
 func (p *Player) begin() {
 	s := &p.tone.Steps[p.step]
 	p.left, p.held = s.Ms*samplesMs, s.Ms == 0
-	if s.AM == 0 {
-		p.amInc, p.am = 0, 0
-	} else {
-		p.amInc = Turn(s.AM)
+	if s.Hz[0] != 0 { // what fades into silence is modulated to its end
+		p.modulate(s.AM)
 	}
 	level := p.tone.level()
 	ended := false
@@ -149,16 +146,35 @@ func (p *Player) begin() {
 	}
 }
 
+// modulate begins, changes or ends the modulation: softly, unless nothing
+// sounds that could click.
+func (p *Player) modulate(hz uint16) {
+	silent := !p.sounding()
+	if silent || p.am.gain == 0 {
+		p.am.phase = 0
+	}
+	if hz == 0 {
+		p.am.fade(0)
+	} else {
+		p.am.inc = Turn(hz)
+		p.am.fade(amDepth)
+	}
+	if silent {
+		p.am.gain = p.am.want
+	}
+}
+
 // make writes samples of the current step.
 func (p *Player) make(out []int16) {
 	var sum [chunk]int32
 	for i := range p.osc {
 		p.osc[i].add(sum[:len(out)])
 	}
-	if p.amInc != 0 {
+	if p.am.gain != 0 || p.am.want != 0 {
 		for i := range out {
-			p.am += p.amInc
-			m := 32768 + amDepth*Sine(p.am)>>15
+			p.am.phase += p.am.inc
+			p.am.move()
+			m := 32768 + p.am.gain*Sine(p.am.phase)>>15
 			sum[i] = int32(int64(sum[i]) * int64(m) >> 15)
 		}
 	}
@@ -175,17 +191,22 @@ func (o *oscillator) fade(want int32) {
 	}
 }
 
+// move brings the gain a sample's way nearer to where it should be.
+func (o *oscillator) move() {
+	if o.gain != o.want {
+		o.gain += o.slope
+		if (o.slope > 0) == (o.gain > o.want) {
+			o.gain = o.want
+		}
+	}
+}
+
 func (o *oscillator) add(sum []int32) {
 	if o.gain == 0 && o.want == 0 {
 		return
 	}
 	for i := range sum {
-		if o.gain != o.want {
-			o.gain += o.slope
-			if (o.slope > 0) == (o.gain > o.want) {
-				o.gain = o.want
-			}
-		}
+		o.move()
 		sum[i] += int32((int64(o.gain)*int64(Sine(o.phase)) + 1<<22) >> 23)
 		o.phase += o.inc
 	}
