@@ -49,6 +49,16 @@ type Provider struct {
 	counts   Counts
 }
 
+// sound is that of the far end of the last call, nil if there is none.
+func (v *Provider) sound() *mouthAndEar {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.lastCall == nil {
+		return nil
+	}
+	return v.lastCall.sound
+}
+
 // Counts are what a provider counted.
 type Counts struct {
 	Registrations int // accepted

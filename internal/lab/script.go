@@ -38,6 +38,7 @@ import (
 //	boot, stop                       the agent
 //	wait 40s
 //	lift, hang up, flash, press 5551234#, pulse 5551234, whistle 800 2s
+//	measure mouth, measure ear       a burst of noise: when does it come out, and how loud?
 //	kill p1, silence p1, off p1, revive p1, reset p1
 //	refuse p1 503 INVITE 10s         method and Retry-After may be left out
 //	challenge p1                     it asks for credentials for ever
@@ -216,6 +217,8 @@ func (w *World) Do(ctx context.Context, text string) error {
 		return w.Wait(ctx, d)
 	case "hold":
 		return w.holdOn(ctx, text)
+	case "measure":
+		return w.measure(ctx, arg(1))
 	case "lift", "hang", "flash", "press", "pulse", "whistle":
 		if w.hand == nil {
 			return fmt.Errorf("the agent does not run, so its telephone is dead")

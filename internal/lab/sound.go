@@ -119,6 +119,9 @@ type mouthAndEar struct {
 	events   map[uint32]bool
 	lastSeq  uint16
 	heardAny bool
+	spy      func([]int16)    // hears what the ear does; nil: nobody
+	saying   []int16          // in place of the voice
+	said     chan<- time.Time // told when saying begins
 	stop     chan struct{}
 	done     sync.WaitGroup
 }
@@ -157,6 +160,20 @@ func (s *mouthAndEar) close() {
 	s.done.Wait()
 }
 
+// listen has somebody hear what the ear hears; nil is nobody.
+func (s *mouthAndEar) listen(f func([]int16)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spy = f
+}
+
+// say speaks samples in place of the voice. At, with room for one, is told when.
+func (s *mouthAndEar) say(samples []int16, at chan<- time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.saying, s.said = samples, at
+}
+
 // send speaks every 20 ms, and hears what came meanwhile at the same tick.
 func (s *mouthAndEar) send() {
 	ear := NewEar(nil, s.tell)
@@ -178,19 +195,33 @@ func (s *mouthAndEar) send() {
 			heard = s.queue[:tickSamples:tickSamples]
 			s.queue = s.queue[tickSamples:]
 		}
-		voice := s.voice
+		voice, spy := s.voice, s.spy
+		var saying []int16
+		if len(s.saying) > 0 {
+			saying = s.saying[:min(tickSamples, len(s.saying))]
+			s.saying = s.saying[len(saying):]
+			select {
+			case s.said <- time.Now(): // the first of them
+			default:
+			}
+		}
 		s.mu.Unlock()
 		if heard == nil {
 			hearing = false
 			heard = make([]int16, tickSamples)
 		}
 		ear.Hear(heard)
+		if spy != nil {
+			spy(heard)
+		}
 
 		out := make([]int16, tickSamples)
-		switch voice {
-		case Whistle:
+		switch {
+		case saying != nil:
+			copy(out, saying)
+		case voice == Whistle:
 			sine(out, 1000, said)
-		case Echo:
+		case voice == Echo:
 			copy(out, heard)
 		}
 		said += len(out)
