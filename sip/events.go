@@ -35,10 +35,11 @@ type Failed struct {
 
 // Incoming: somebody calls. Answer, Ring, Reject or Hangup is expected.
 type Incoming struct {
-	Call  *Call
-	From  string       // the caller's number or user; empty when withheld
-	Name  string       // empty when none was given
-	Offer *sdp.Session // nil: the caller leaves the offer to us
+	Call     *Call
+	From     string       // the caller's number or user; empty when withheld or not known
+	Name     string       // empty when none was given, or withheld
+	Withheld bool         // the caller does not want to be known
+	Offer    *sdp.Session // nil: the caller leaves the offer to us
 }
 
 // Progress: our call is on its way. Code is 180 to 199.

@@ -85,8 +85,8 @@ func (c *Call) receive(s *txn.Server) {
 	}
 	c.moveTo(via, local)
 	c.updates = takesUpdate(req)
-	number, name := caller(req)
-	c.say(Incoming{c, number, name, c.theirs})
+	number, name, withheld := caller(req)
+	c.say(Incoming{c, number, name, withheld, c.theirs})
 
 	ringing := false
 	minute := time.NewTicker(ringAgain)

@@ -114,32 +114,37 @@ func TestIncomingCall(t *testing.T) {
 }
 
 func TestCallerIdentity(t *testing.T) {
-	for _, c := range []struct{ header, number, name string }{
-		{"P-Asserted-Identity: \"Bob\" <sip:+4930123@example.net;user=phone>", "+4930123", "Bob"},
-		{"P-Asserted-Identity: <tel:+49-30-123;phone-context=x>", "+4930123", ""},
-		{"P-Asserted-Identity: \"Bob, the 2nd\" <sip:+1@h>, <tel:+2>", "+1", "Bob, the 2nd"},
-		{"X: y", "+1555#", `Ann "A"`},
+	const from = `From: "Ann \"A\"" <sip:+1555%23@example.org>`
+	for _, c := range []struct {
+		from, header, number, name string
+		withheld                   bool
+	}{
+		{from, `P-Asserted-Identity: "Bob" <sip:+4930123@example.net;user=phone>`, "+4930123", "Bob", false},
+		{from, `P-Asserted-Identity: <tel:+49-30-123;phone-context=x>`, "+4930123", "", false},
+		{from, `P-Asserted-Identity: "Bob, the 2nd" <sip:+1@h>, <tel:+2>`, "+1", "Bob, the 2nd", false},
+		{from, `X: y`, "+1555#", `Ann "A"`, false},
+		{from, `Privacy: none`, "+1555#", `Ann "A"`, false},
+		{from, `Privacy: id`, "", "", true},
+		{from, "P-Asserted-Identity: <sip:+1@h>\r\nPrivacy: user;critical", "", "", true},
+		{from, "P-Asserted-Identity: <sip:+1@h>\r\nPrivacy: session", "+1", "", false},
+		{`From: "Anonymous" <sip:anonymous@anonymous.invalid>`, `X: y`, "", "", true},
+		{`From: "Anonymous" <sip:anonymous@example.net>`, `X: y`, "", "", true},
+		{`From: "Anonymous" <sip:thisis@anonymous.invalid>`, `P-Asserted-Identity: "Bob" <sip:+4@h>`, "+4", "Bob", false},
+		{`From: "Unavailable" <sip:unavailable@unknown.invalid>`, `X: y`, "", "", false},
 	} {
 		bubble(t, func(t *testing.T, w *world) {
 			p := w.proxy(p1)
 			registered(w, p1)
-			p.call(w, 1, func(s string) string { return strings.Replace(s, "Contact:", c.header+"\r\nContact:", 1) })
+			p.call(w, 1, func(s string) string {
+				s = strings.Replace(s, from, c.from, 1)
+				return strings.Replace(s, "Contact:", c.header+"\r\nContact:", 1)
+			})
 			in, _ := await[Incoming](w, time.Second)
-			if in.From != c.number || in.Name != c.name {
-				t.Errorf("%s: %q %q", c.header, in.From, in.Name)
+			if in.From != c.number || in.Name != c.name || in.Withheld != c.withheld {
+				t.Errorf("%s, %s: %q %q, withheld %v", c.from, c.header, in.From, in.Name, in.Withheld)
 			}
 		})
 	}
-	bubble(t, func(t *testing.T, w *world) {
-		p := w.proxy(p1)
-		registered(w, p1)
-		p.call(w, 1, func(s string) string {
-			return strings.Replace(s, "From: \"Ann \\\"A\\\"\" <sip:+1555%23@example.org>", "From: \"Anonymous\" <sip:anonymous@anonymous.invalid>", 1)
-		})
-		if in, _ := await[Incoming](w, time.Second); in.From != "" {
-			t.Errorf("%+v", in)
-		}
-	})
 }
 
 func TestIncomingEnds(t *testing.T) {

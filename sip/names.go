@@ -85,8 +85,12 @@ func quotable(s string) string {
 }
 
 // caller reads who calls: P-Asserted-Identity, which only a trusted proxy can
-// have put there (nobody else is heard), else From. RFC 3325.
-func caller(req *sip.Request) (number, name string) {
+// have put there (nobody else is heard), else From. RFC 3325. Who wants to be
+// withheld is; a caller of whom nothing is known has neither number nor name.
+func caller(req *sip.Request) (number, name string, withheld bool) {
+	if private(req) {
+		return "", "", true
+	}
 	for _, h := range req.GetHeaders("P-Asserted-Identity") {
 		for _, v := range splitList(h.Value()) {
 			var u sip.Uri
@@ -103,16 +107,36 @@ func caller(req *sip.Request) (number, name string) {
 		}
 	}
 	if number != "" {
-		return number, name
+		return number, name, false
 	}
 	from := req.From()
 	number, name = userOf(from.Address), shown(from.DisplayName)
+	host := strings.ToLower(from.Address.Host)
+	switch user := strings.ToLower(number); {
 	// RFC 3261 section 8.1.1.3: "a syntactically correct, but otherwise
 	// meaningless URI (like sip:thisis@anonymous.invalid)"; RFC 3323 section 4.1.
-	if strings.EqualFold(number, "anonymous") || strings.HasSuffix(strings.ToLower(from.Address.Host), "anonymous.invalid") {
-		number = ""
+	case user == "anonymous", strings.HasSuffix(host, "anonymous.invalid"):
+		return "", "", true
+	// 3GPP TS 23.003 section 13.7: sip:unavailable@unknown.invalid.
+	case user == "unavailable", user == "unknown", strings.HasSuffix(host, "unknown.invalid"):
+		return "", "", false
 	}
-	return number, name
+	return number, name, false
+}
+
+// private reports whether the caller has asked for privacy: RFC 3323 section
+// 4.2, "header" and "user", and RFC 3325 section 9.3, "id". It has come this far
+// because the proxies trust us to keep it.
+func private(req *sip.Request) bool {
+	for _, h := range req.GetHeaders("Privacy") {
+		for v := range strings.FieldsFuncSeq(h.Value(), func(r rune) bool { return r == ';' || r == ',' || r == ' ' }) {
+			switch strings.ToLower(v) {
+			case "header", "user", "id":
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // userOf is the number or name in a URI: sip:+1555@h, tel:+1-555-0100;x=y.

@@ -105,7 +105,7 @@ func FuzzCaller(f *testing.F) {
 		req := sip.NewRequest(sip.INVITE, sip.Uri{Scheme: "sip", Host: "h"})
 		req.AppendHeader(&sip.FromHeader{Address: sip.Uri{Scheme: "sip", User: "a", Host: "h"}})
 		req.AppendHeader(sip.NewHeader("P-Asserted-Identity", value))
-		number, name := caller(req)
+		number, name, _ := caller(req)
 		for _, s := range []string{number, name} {
 			if !printable(s) && !strings.ContainsRune(s, '\ufffd') || len(s) > 68 {
 				t.Errorf("%q from %q", s, value)
