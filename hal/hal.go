@@ -93,6 +93,26 @@ type Cadence struct {
 	Hz    uint8            // of the ringing voltage, 15 to 50; 0 means 25
 }
 
+// An OnHookTransmitter is a port that can send sound to a telephone on the hook,
+// whose display listens there between two rings or before the first (EN 300
+// 659-1, GR-30-CORE).
+type OnHookTransmitter interface {
+	// TransmitOnHook opens the way, or closes it. While it is open Read and
+	// Write go on on the hook as if the receiver were lifted, whatever the
+	// bell does; what is written while the bell sounds may be lost. Lifting
+	// and putting down do not change it. It does not wait. Any goroutine.
+	TransmitOnHook(open bool) error
+}
+
+// A Reverser is a port that can exchange the line's two wires, which some
+// countries' displays are woken by.
+type Reverser interface {
+	// Reverse puts the wires the other way round than a port begins with,
+	// or back, on the hook and off. It is neither a flash nor a pulse. It
+	// does not wait. Any goroutine.
+	Reverse(reversed bool) error
+}
+
 // A Lamp is one light. Show does not wait and may be called again with the
 // same pattern at no cost. One goroutine.
 type Lamp interface {

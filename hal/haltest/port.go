@@ -8,7 +8,7 @@
 //	func TestPort(t *testing.T) {
 //		haltest.Run(t, func(t *testing.T) haltest.Rig {
 //			p := sim.New("1", sim.Options{})
-//			return haltest.Rig{Port: p, Hand: p}
+//			return haltest.Rig{Port: p, Hand: p, Wires: p}
 //		})
 //	}
 package haltest
@@ -32,6 +32,18 @@ type Rig struct {
 
 	// NoPulses says that the hand cannot dial with pulses.
 	NoPulses bool
+	// Wires is what a telephone's display has of a port that can transmit on
+	// the hook or reverse; nil: what it does there is not looked at.
+	Wires Wires
+}
+
+// Wires are the two that lead to a telephone.
+type Wires interface {
+	// RecordWires returns what comes over them from now until stop is
+	// closed, receiver on the hook or not.
+	RecordWires(stop <-chan struct{}) []int16
+	// Reversed reports whether they are exchanged.
+	Reversed() bool
 }
 
 // Run checks a backend in real time, which takes about half a minute. open
@@ -285,6 +297,114 @@ var laws = []struct {
 			p.Error("the bell rings at a lifted receiver")
 		}
 	}},
+	{"on the hook frames come while it transmits", func(p *person) {
+		way := p.transmitter()
+		for range 3 {
+			p.transmit(way, true)
+			var f hal.Frame
+			p.read(&f)
+			start := time.Now()
+			const n = 100
+			for range n {
+				p.read(&f)
+			}
+			if took := time.Since(start); took < n*hal.FrameTime*97/100 || took > n*hal.FrameTime*103/100 {
+				p.Errorf("%d frames took %v", n, took)
+			}
+			p.transmit(way, false)
+		}
+		p.nothing()
+	}},
+	{"on the hook the wires hear what is written, the ear does not", func(p *person) {
+		way := p.transmitter()
+		p.transmit(way, true)
+		c := p.cord(Sine(1000, 4*time.Second))
+		time.Sleep(200 * time.Millisecond)
+		if p.Wires != nil {
+			if got := Heard(p.recordWires(time.Second), 1000); got < 900*time.Millisecond {
+				p.Errorf("the wires heard 1000 Hz for %v of a second", got)
+			}
+		}
+		if level := level(p.record(time.Second)); level > -50 {
+			p.Errorf("the ear hears %.0f dBm0", level)
+		}
+		said := len(c.mouth())
+		p.transmit(way, false)
+		time.Sleep(100 * time.Millisecond)
+		if p.Wires != nil {
+			if got := Heard(p.recordWires(time.Second), 1000); got > 50*time.Millisecond {
+				p.Errorf("the wires heard 1000 Hz for %v of a second after the way was closed", got)
+			}
+		}
+		if said < 200*hal.FrameSamples {
+			p.Errorf("%d samples were read in 2.2 s on the hook", said)
+		}
+		p.nothing()
+	}},
+	{"it transmits between two rings", func(p *person) {
+		way := p.transmitter()
+		p.ring(cadence)
+		p.transmit(way, true)
+		c := p.cord(Sine(1000, 6*time.Second))
+		time.Sleep(100 * time.Millisecond)
+		before := len(c.mouth())
+		if p.Wires != nil {
+			if got := Heard(p.recordWires(2*time.Second), 1000); got < 900*time.Millisecond {
+				p.Errorf("the wires heard 1000 Hz for %v of a second's pause", got)
+			}
+		} else {
+			time.Sleep(2 * time.Second)
+		}
+		if n := len(c.mouth()) - before; n < 194*hal.FrameSamples || n > 206*hal.FrameSamples {
+			p.Errorf("%d samples were read in 2 s, rings and pauses", n)
+		}
+		if !p.Hand.Ringing() {
+			p.Error("the bell does not ring")
+		}
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		if p.Hand.Ringing() {
+			p.Error("the bell rings at a lifted receiver")
+		}
+		p.transmit(way, false)
+		if got := Heard(p.record(time.Second), 1000); got < 900*time.Millisecond {
+			p.Errorf("the ear of a lifted receiver heard 1000 Hz for %v of a second", got)
+		}
+		p.nothing()
+	}},
+	{"a reversal is no event", func(p *person) {
+		r, ok := p.Port.(hal.Reverser)
+		if !ok {
+			p.Skip("this port cannot reverse")
+		}
+		for _, reversed := range []bool{true, true, false, true} {
+			if err := r.Reverse(reversed); err != nil {
+				p.Fatal(err)
+			}
+			if p.Wires != nil && p.Wires.Reversed() != reversed {
+				p.Errorf("reversed: %v, want %v", !reversed, reversed)
+			}
+			p.nothing()
+		}
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		if err := r.Reverse(false); err != nil {
+			p.Fatal(err)
+		}
+		p.nothing()
+		p.Hand.HangUp()
+		p.hears(hal.OnHook)
+	}},
+	{"Close ends a Read on the hook while it transmits", func(p *person) {
+		way := p.transmitter()
+		p.closes(func() { p.transmit(way, true) })
+		if err := way.TransmitOnHook(true); err == nil {
+			p.Error("TransmitOnHook of a closed port succeeds")
+		}
+		if r, ok := p.Port.(hal.Reverser); ok && r.Reverse(true) == nil {
+			p.Error("Reverse of a closed port succeeds")
+		}
+	}},
 	{"Close ends a Read that waits on the hook", func(p *person) {
 		p.closes(func() {})
 	}},
@@ -377,6 +497,30 @@ func (p *person) record(d time.Duration) []int16 {
 	stop := make(chan struct{})
 	time.AfterFunc(d, func() { close(stop) })
 	return p.Hand.Record(stop)
+}
+
+func (p *person) recordWires(d time.Duration) []int16 {
+	stop := make(chan struct{})
+	time.AfterFunc(d, func() { close(stop) })
+	return p.Wires.RecordWires(stop)
+}
+
+// transmitter is the port as one that transmits on the hook; a port that does
+// not has nothing to be checked.
+func (p *person) transmitter() hal.OnHookTransmitter {
+	p.Helper()
+	t, ok := p.Port.(hal.OnHookTransmitter)
+	if !ok {
+		p.Skip("this port does not transmit on the hook")
+	}
+	return t
+}
+
+func (p *person) transmit(t hal.OnHookTransmitter, open bool) {
+	p.Helper()
+	if err := t.TransmitOnHook(open); err != nil {
+		p.Fatal(err)
+	}
 }
 
 // closes wants Close to end a Read that began before.

@@ -8,19 +8,28 @@ import (
 )
 
 // An ear hears each frame that is written to a port, with the number of its
-// first sample.
-type ear struct{ hear func(at int64, f *hal.Frame) }
+// first sample: what comes out of the receiver, or all that comes over the wires.
+type ear struct {
+	hear  func(at int64, f *hal.Frame)
+	wires bool
+}
 
 // Listen calls hear with each frame that reaches the ear, in the goroutine that
 // writes it, until stop is called; a last call may still be under way then.
 // Nothing is heard while the loop is open. hear must neither wait nor keep the
 // frame.
 func (p *Port) Listen(hear func(*hal.Frame)) (stop func()) {
-	return p.listen(func(_ int64, f *hal.Frame) { hear(f) })
+	return p.listen(ear{func(_ int64, f *hal.Frame) { hear(f) }, false})
 }
 
-func (p *Port) listen(hear func(at int64, f *hal.Frame)) (stop func()) {
-	e := &ear{hear}
+// ListenWires is Listen at the two wires, where a telephone's display hears what
+// is sent to it on the hook too.
+func (p *Port) ListenWires(hear func(*hal.Frame)) (stop func()) {
+	return p.listen(ear{func(_ int64, f *hal.Frame) { hear(f) }, true})
+}
+
+func (p *Port) listen(one ear) (stop func()) {
+	e := &one
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	ears := append(*p.ears.Load(), e)
@@ -35,9 +44,14 @@ func (p *Port) listen(hear func(at int64, f *hal.Frame)) (stop func()) {
 
 // Record returns what the ear hears from now until stop is closed, or the port
 // is. It is as long as that took: where nothing was heard it is silent.
-func (p *Port) Record(stop <-chan struct{}) []int16 {
+func (p *Port) Record(stop <-chan struct{}) []int16 { return p.record(stop, false) }
+
+// RecordWires is Record at the two wires.
+func (p *Port) RecordWires(stop <-chan struct{}) []int16 { return p.record(stop, true) }
+
+func (p *Port) record(stop <-chan struct{}, wires bool) []int16 {
 	r := recorder{from: p.sample()}
-	remove := p.listen(r.hear)
+	remove := p.listen(ear{r.hear, wires})
 	select {
 	case <-stop:
 	case <-p.done:

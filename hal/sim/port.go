@@ -47,6 +47,9 @@ type Options struct {
 	// and stops (with the zero Cadence). It must not wait, and may be called
 	// by any goroutine.
 	Bell func(hal.Cadence)
+	// Polarity is told each time the two wires are exchanged, or put back. As
+	// Bell.
+	Polarity func(reversed bool)
 }
 
 // A Port is a simulated port and the telephone in it. It implements hal.Port
@@ -56,9 +59,10 @@ type Port struct {
 	name   string
 	start  time.Time // sample 0
 	bell   func(hal.Cadence)
+	poles  func(reversed bool)
 	hybrid *hybrid // nil: none
 	events chan hal.Event
-	wake   chan struct{} // the receiver was lifted: Read has something to wait for
+	wake   chan struct{} // Read has something to wait for: the receiver was lifted, or sound goes to it on the hook
 	done   chan struct{} // closed by Close
 	finger chan struct{} // held by whoever presses, dials or flashes: a person has one
 	tick   *time.Timer   // Read's
@@ -71,6 +75,8 @@ type Port struct {
 	lifted  bool          // where the person has put the receiver
 	open    bool          // the loop is open: on hook, or in a pulse or a flash
 	down    chan struct{} // closed when the receiver is put down
+	onHook  bool          // sound goes to a telephone on the hook
+	crossed bool          // the wires are exchanged
 	next    int64         // the frame that Read delivers next
 	play    int64         // the frame that Write fills next
 	sounds  []sound       // what goes into the mouthpiece, from some sample on
@@ -83,7 +89,7 @@ type Port struct {
 // New returns a port with its receiver on the hook.
 func New(name string, o Options) *Port {
 	p := &Port{
-		name: name, start: time.Now(), bell: o.Bell, hybrid: newHybrid(o.Hybrid),
+		name: name, start: time.Now(), bell: o.Bell, poles: o.Polarity, hybrid: newHybrid(o.Hybrid),
 		events: make(chan hal.Event, pending),
 		wake:   make(chan struct{}, 1),
 		done:   make(chan struct{}),
@@ -179,10 +185,7 @@ func (p *Port) tell(events []hal.Event) {
 	for _, e := range events {
 		if e.Kind == hal.OffHook {
 			p.next = p.frame() // what was before is not spoken
-			select {
-			case p.wake <- struct{}{}:
-			default:
-			}
+			p.awake()
 		}
 		select {
 		case p.events <- e:
@@ -202,6 +205,53 @@ func (p *Port) tell(events []hal.Event) {
 	}
 }
 
+func (p *Port) awake() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// TransmitOnHook lets sound go to a telephone on the hook, or no longer.
+func (p *Port) TransmitOnHook(open bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return io.ErrClosedPipe
+	}
+	if open && !p.onHook && !p.line.Lifted() {
+		p.next = p.frame()
+		p.awake()
+	}
+	p.onHook = open
+	return nil
+}
+
+// Reverse exchanges the two wires, or puts them back.
+func (p *Port) Reverse(reversed bool) error {
+	p.mu.Lock()
+	changed := reversed != p.crossed
+	closed := p.closed
+	if !closed {
+		p.crossed = reversed
+	}
+	p.mu.Unlock()
+	if closed {
+		return io.ErrClosedPipe
+	}
+	if changed && p.poles != nil {
+		p.poles(reversed)
+	}
+	return nil
+}
+
+// Reversed reports whether the wires are exchanged.
+func (p *Port) Reversed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.crossed
+}
+
 // ---- the sound
 
 // sample returns the number of the sample that sounds now; frame that of its
@@ -214,9 +264,9 @@ func (p *Port) frame() int64 { return int64(time.Since(p.start) / hal.FrameTime)
 
 // Read waits for the next 10 ms from the mouthpiece. Frames end on a grid of
 // 10 ms that began with New, so that they do not drift; while the receiver is
-// on the hook there are none. A reader that is late gets up to 250 ms at once
-// and misses what is older. While the loop is open, as in a flash, the mouth is
-// silent.
+// on the hook there are none but under TransmitOnHook. A reader that is late
+// gets up to 250 ms at once and misses what is older. While the loop is open, as
+// in a flash, the mouth is silent.
 func (p *Port) Read(f *hal.Frame) error {
 	for {
 		p.mu.Lock()
@@ -224,7 +274,7 @@ func (p *Port) Read(f *hal.Frame) error {
 			p.mu.Unlock()
 			return io.EOF
 		}
-		if !p.line.Lifted() {
+		if !p.line.Lifted() && !p.onHook {
 			p.mu.Unlock()
 			select {
 			case <-p.wake:
@@ -258,7 +308,8 @@ func (p *Port) Read(f *hal.Frame) error {
 
 // Write gives the ear 10 ms. They begin with the frame of the present instant,
 // or after those written before; what is more than 250 ms ahead of the ear is
-// dropped, and so is everything while the loop is open.
+// dropped, and so is everything while the loop is open. On the hook, under
+// TransmitOnHook, they come over the wires alone, and not while the bell sounds.
 func (p *Port) Write(f *hal.Frame) error {
 	p.mu.Lock()
 	if p.closed {
@@ -267,16 +318,22 @@ func (p *Port) Write(f *hal.Frame) error {
 	}
 	now := p.frame()
 	p.play = max(p.play, now)
-	if p.open || !p.line.Lifted() || p.play > now+backlog {
+	ear, onHook := !p.open && p.line.Lifted(), p.onHook && !p.line.Lifted()
+	if !ear && !onHook || p.play > now+backlog {
 		p.mu.Unlock()
 		return nil
 	}
 	at := p.play * hal.FrameSamples
+	wires := ear || !p.clapper(p.start.Add(time.Duration(p.play)*hal.FrameTime))
 	p.play++
-	p.hybrid.heard(at, f)
+	if wires {
+		p.hybrid.heard(at, f)
+	}
 	p.mu.Unlock()
 	for _, e := range *p.ears.Load() {
-		e.hear(at, f)
+		if ear || wires && e.wires {
+			e.hear(at, f)
+		}
 	}
 	return nil
 }
@@ -337,11 +394,18 @@ func (p *Port) Cadence() (hal.Cadence, time.Time) {
 // Sounds reports whether the clapper strikes at an instant, as the bell is rung
 // now: not in a pause, and not before it began.
 func (p *Port) Sounds(at time.Time) bool {
-	c, since := p.Cadence()
-	if c.Steps[0] == 0 || at.Before(since) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.clapper(at)
+}
+
+// clapper is Sounds. p.mu is held.
+func (p *Port) clapper(at time.Time) bool {
+	c := p.cadence
+	if c.Steps[0] == 0 || at.Before(p.rung) {
 		return false
 	}
-	into := at.Sub(since)
+	into := at.Sub(p.rung)
 	var period time.Duration
 	for _, step := range c.Steps {
 		period += step

@@ -20,15 +20,17 @@ import (
 const ms = time.Millisecond
 
 var (
-	_ hal.Port = (*sim.Port)(nil)
-	_ hal.Hand = (*sim.Port)(nil)
-	_ hal.Lamp = (*sim.Lamp)(nil)
+	_ hal.Port              = (*sim.Port)(nil)
+	_ hal.Hand              = (*sim.Port)(nil)
+	_ hal.OnHookTransmitter = (*sim.Port)(nil)
+	_ hal.Reverser          = (*sim.Port)(nil)
+	_ hal.Lamp              = (*sim.Lamp)(nil)
 )
 
 func TestPort(t *testing.T) {
 	haltest.RunVirtual(t, func(t *testing.T) haltest.Rig {
 		p := sim.New("1", sim.Options{})
-		return haltest.Rig{Port: p, Hand: p}
+		return haltest.Rig{Port: p, Hand: p, Wires: p}
 	})
 }
 
