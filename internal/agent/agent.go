@@ -174,7 +174,7 @@ type (
 		ext *extension
 		hal.Event
 	}
-	// heard: a key was heard from the mouth.
+	// heard: a key was heard from the mouth, or the bell has news.
 	heard struct {
 		ext *extension
 		media.Event
@@ -315,7 +315,7 @@ func (a *Agent) handle(now time.Time, news any) {
 	case hooked:
 		ev.ext.hook(now, ev.Event)
 	case heard:
-		ev.ext.key(now, ev.Event)
+		ev.ext.heard(now, ev.Event)
 	case broken:
 		ev.ext.broken(now, ev.err)
 	case lineNews:

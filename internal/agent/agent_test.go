@@ -16,6 +16,7 @@ import (
 	"github.com/ata-agent/ata-agent/hal/sim"
 	"github.com/ata-agent/ata-agent/internal/config"
 	"github.com/ata-agent/ata-agent/internal/country"
+	"github.com/ata-agent/ata-agent/internal/media/callerid"
 	"github.com/ata-agent/ata-agent/internal/media/rtp"
 	"github.com/ata-agent/ata-agent/internal/status"
 	"github.com/ata-agent/ata-agent/sip/sdp"
@@ -69,6 +70,65 @@ country = "xx"
 	} {
 		if !strings.HasPrefix(wrong[i].Error(), want) {
 			t.Errorf("%v\nwant %s", wrong[i], want)
+		}
+	}
+}
+
+// A plain port can do only what every port can.
+type plain struct{ hal.Port }
+
+// How a telephone is told who calls: as its country's are, where that is known
+// and the port is able to; as the file says, where the port is able to.
+func TestCallerID(t *testing.T) {
+	for _, row := range []struct {
+		port       string
+		able       bool
+		want       string // the standard, or the mistake
+		complaints bool
+	}{
+		{``, true, "bellcore", false},
+		{`country = "uk"`, true, "uk", false},
+		{`country = "at"`, true, "off", false}, // nobody has looked
+		{"country = \"at\"\ncaller_id = \"etsi\"", true, "etsi", false},
+		{`caller_id = "country"`, true, "bellcore", false},
+		{`caller_id = "off"`, true, "off", false},
+		{`caller_id = "dtmf-reversal"`, true, "dtmf-reversal", false},
+		{``, false, "off", true},
+		{`country = "at"`, false, "off", false},
+		{`caller_id = "off"`, false, "off", false},
+		{`caller_id = "etsi"`, false, `port.caller_id: "etsi" cannot be: sim hardware sends nothing to a telephone on the hook; want "off"`, false},
+		{`caller_id = "etsy"`, true, `port.caller_id: "etsy" is no standard; did you mean "etsi"?`, false},
+		{`caller_id = "fax"`, true, `port.caller_id: "fax" is no standard; want one of country, off, bellcore, `, false},
+	} {
+		ports := sockets("1")
+		if !row.able {
+			ports[0] = plain{ports[0]}
+		}
+		var log bytes.Buffer
+		a, err := New(Config{Config: parse(t, `state_dir = ""`+lineTable+"[[port]]\n"+row.port+"\n"), Ports: ports, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		got := ""
+		if err != nil {
+			got = err.Error()
+		} else {
+			got = a.exts[0].caller.String()
+		}
+		if !strings.Contains(got, row.want) || err == nil && got != row.want {
+			t.Errorf("%q: %s, want %s", row.port, got, row.want)
+		}
+		if complains := strings.Contains(log.String(), "does not show who calls"); complains != row.complaints {
+			t.Errorf("%q: the log says %q", row.port, &log)
+		}
+	}
+	// The reference names them all.
+	text, err := os.ReadFile("../config/reference.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, doc, _ := strings.Cut(string(text), "# How the telephone is told who calls")
+	doc, _, _ = strings.Cut(doc, "caller_id =")
+	for _, name := range callerid.Names() {
+		if !strings.Contains(strings.NewReplacer("\n# ", " ", ".", ",", `"`, "", "one of ", ", ").Replace(doc), " "+name+",") {
+			t.Errorf("the reference does not name %q: %s", name, doc)
 		}
 	}
 }

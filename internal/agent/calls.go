@@ -25,6 +25,9 @@ type call struct {
 	line *line
 	sip  *sip.Call
 	peer string // the number dialled, or the caller's
+	name string // the caller's
+
+	withheld bool // the caller does not want to be known
 
 	legs    []leg // empty once no phone takes part
 	refused int   // the status of the last phone that would not take it
@@ -125,7 +128,7 @@ func (c *call) connect(m sdp.Session) {
 // incoming: somebody calls. Every idle phone of the line rings.
 func (a *Agent) incoming(now time.Time, l *line, ev sip.Incoming) {
 	a.count.CallsIn++
-	c := &call{a: a, line: l, sip: ev.Call, peer: ev.From}
+	c := &call{a: a, line: l, sip: ev.Call, peer: ev.From, name: ev.Name, withheld: ev.Withheld}
 	who := cmp.Or(ev.From, "somebody who does not say who")
 	var mine []*extension
 	for _, e := range a.exts {

@@ -12,6 +12,7 @@ import (
 	"github.com/ata-agent/ata-agent/hal/hook"
 	"github.com/ata-agent/ata-agent/internal/country"
 	"github.com/ata-agent/ata-agent/internal/media"
+	"github.com/ata-agent/ata-agent/internal/media/callerid"
 	"github.com/ata-agent/ata-agent/internal/media/rtp"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 	"github.com/ata-agent/ata-agent/internal/phone"
@@ -28,8 +29,10 @@ type extension struct {
 	cord  *media.Cord
 
 	country *country.Country
-	line    string // name of the line it calls through and is rung by; "" for a port out of use
-	flash   bool   // in a call it is for the far end
+	line    string            // name of the line it calls through and is rung by; "" for a port out of use
+	flash   bool              // in a call it is for the far end
+	caller  callerid.Standard // in which it is told who calls
+	lacks   string            // why it is not told as the country's telephones are
 
 	off   bool // the receiver is lifted
 	legs  phone.Leg
@@ -51,6 +54,10 @@ func (e *extension) configure(s portSetup) {
 		p.SetTiming(s.timing)
 	}
 	e.cord.Tune(s.tuning)
+	if s.lacks != "" && s.lacks != e.lacks {
+		e.a.log.Info(fmt.Sprintf("port %s does not show who calls: %s", e.port.Name(), s.lacks))
+	}
+	e.caller, e.lacks = s.caller, s.lacks
 	e.phone.Configure(phone.Config{Plan: s.plan})
 	l := e.a.lineOf(s.line)
 	e.phone.Messages(l != nil && l.messages)
@@ -90,17 +97,28 @@ func (e *extension) leave(now time.Time) {
 
 var tick = phone.Event{}
 
-func (e *extension) step(now time.Time, ev phone.Event) { e.phone.Step(now, ev) }
+// step lets something happen to the phone. A receiver that the telephone lifts
+// to be told who calls is no news to it, unless there is nothing more to tell.
+func (e *extension) step(now time.Time, ev phone.Event) {
+	e.phone.Step(now, ev)
+	if e.off && e.phone.State() == "idle" {
+		e.phone.Step(now, phone.Event{Kind: phone.Lift})
+	}
+}
 
 // hook: the person did something.
 func (e *extension) hook(now time.Time, ev hal.Event) {
 	switch ev.Kind {
 	case hal.OffHook:
 		e.off = true
-		e.step(now, phone.Event{Kind: phone.Lift})
+		if !e.cord.Hook(true) {
+			e.step(now, phone.Event{Kind: phone.Lift})
+		}
 	case hal.OnHook:
 		e.off = false
-		e.step(now, phone.Event{Kind: phone.HangUp})
+		if !e.cord.Hook(false) {
+			e.step(now, phone.Event{Kind: phone.HangUp})
+		}
 	case hal.Flash:
 		e.step(now, phone.Event{Kind: phone.Flash})
 	case hal.Digit:
@@ -108,14 +126,30 @@ func (e *extension) hook(now time.Time, ev hal.Event) {
 	}
 }
 
-// key: a digit was heard from the mouth.
-func (e *extension) key(now time.Time, ev media.Event) {
+// heard: a digit from the mouth, or news of the bell.
+func (e *extension) heard(now time.Time, ev media.Event) {
+	if ev.Fault != nil {
+		e.bellFault(ev.Fault)
+	}
+	switch {
+	case ev.Lifted && e.off:
+		e.step(now, phone.Event{Kind: phone.Lift})
+	case ev.Digit != 0:
+		e.key(now, ev.Digit)
+	}
+}
+
+func (e *extension) key(now time.Time, digit byte) {
 	for _, c := range e.a.calls {
 		if c.stream != nil && c.line.cfg.Keys == "info" && slices.ContainsFunc(c.legs, func(l leg) bool { return l.ext == e }) {
-			c.sip.Digit(ev.Digit)
+			c.sip.Digit(digit)
 		}
 	}
-	e.step(now, phone.Event{Kind: phone.Digit, Digit: ev.Digit})
+	e.step(now, phone.Event{Kind: phone.Digit, Digit: digit})
+}
+
+func (e *extension) bellFault(err error) {
+	e.a.log.Error(fmt.Sprintf("port %s: the bell: %v", e.port.Name(), err))
 }
 
 // broken: the hardware gave up.
@@ -153,16 +187,39 @@ func (e *extension) Join(leg phone.Leg) {
 	e.cord.Set(p)
 }
 
-// Bell rings as the country does.
+// Bell rings as the country does, and tells who calls.
 func (e *extension) Bell(on bool) {
-	var cadence hal.Cadence
+	err := error(nil)
 	if on {
-		cadence = e.country.Ring
+		err = e.cord.Ring(media.Ringing{Cadence: e.country.Ring, Standard: e.caller, Caller: e.message()})
+	} else {
+		err = e.cord.Silence()
 	}
-	if err := e.port.Ring(cadence); err != nil {
-		e.a.log.Error(fmt.Sprintf("port %s: the bell: %v", e.port.Name(), err))
+	if err != nil {
+		e.bellFault(err)
 	}
 }
+
+// message is what the telephone is told of the call that rings it. A clock that
+// was never set has nothing to tell.
+func (e *extension) message() (m callerid.Message) {
+	if now := time.Now(); now.Year() >= clockSet {
+		m.At = now
+	}
+	if c := e.a.callOf(e, e.phone.Leg()); c != nil {
+		m.Number = c.peer
+		if c.name != c.peer {
+			m.Name = c.name
+		}
+		if c.withheld {
+			m.NoNumber, m.NoName = callerid.Private, callerid.Private
+		}
+	}
+	return m
+}
+
+// clockSet is a year before which no clock can be right: none of this was there.
+const clockSet = 2024
 
 // Call sets out through the port's line, registered or not: a call is the best
 // probe there is.

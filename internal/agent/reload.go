@@ -13,6 +13,7 @@ import (
 	"github.com/ata-agent/ata-agent/internal/config"
 	"github.com/ata-agent/ata-agent/internal/country"
 	"github.com/ata-agent/ata-agent/internal/media"
+	"github.com/ata-agent/ata-agent/internal/media/callerid"
 	"github.com/ata-agent/ata-agent/internal/phone"
 	"github.com/ata-agent/ata-agent/internal/status"
 	"github.com/ata-agent/ata-agent/outbound"
@@ -39,6 +40,8 @@ type portSetup struct {
 	flash   bool // in a call it is for the far end
 	timing  hook.Timing
 	tuning  media.Tuning
+	caller  callerid.Standard // in which it is told who calls
+	lacks   string            // why not as its country's telephones are
 }
 
 // prepare checks c against the board. All mistakes come back at once.
@@ -53,6 +56,7 @@ func (a *Agent) prepare(c *config.Config) (*setup, error) {
 	if usual != nil {
 		s.urgent = usual.Emergency
 	}
+	own := make([]bool, len(s.ports)) // what is chosen for the port, not for its country
 	for i := range s.ports {
 		s.ports[i].country = usual
 		s.ports[i].flash, s.ports[i].timing, s.ports[i].tuning = true, hook.Wide, media.Tuning{Tail: usualTail}
@@ -79,10 +83,21 @@ func (a *Agent) prepare(c *config.Config) (*setup, error) {
 		s.ports[n].flash = p.Flash == "event"
 		s.ports[n].timing = timing(p.FlashMin, p.FlashMax)
 		s.ports[n].tuning = media.Tuning{Tail: p.EchoTail, In: p.InputGain, Out: p.OutputGain}
+		if p.CallerID != "country" {
+			own[n] = true
+			if s.ports[n].caller, err = callerid.ParseStandard(p.CallerID); err != nil {
+				wrong = append(wrong, c.Mistake(key("caller_id"), fmt.Sprintf("%q is no standard", p.CallerID), standards(p.CallerID)))
+			} else if err := media.Able(a.cfg.Ports[n], s.ports[n].caller); err != nil {
+				wrong = append(wrong, c.Mistake(key("caller_id"), fmt.Sprintf("%q cannot be: %v", p.CallerID, err), `want "off"`))
+			}
+		}
 	}
 	for i := range s.ports {
 		if c := s.ports[i].country; c != nil {
 			s.ports[i].timing.Numbering = c.Pulses
+			if !own[i] {
+				s.ports[i].caller, s.ports[i].lacks = usualCaller(c, a.cfg.Ports[i])
+			}
 		}
 	}
 
@@ -109,6 +124,31 @@ func (a *Agent) prepare(c *config.Config) (*setup, error) {
 		Random:     a.cfg.Random,
 	})
 	return s, nil
+}
+
+// usualCaller is how a country's telephones are told who calls, where that is
+// known, or why the port is not able to.
+func usualCaller(c *country.Country, port hal.Port) (std callerid.Standard, lacks string) {
+	if c.CallerID == "" {
+		return callerid.Off, ""
+	}
+	std, err := callerid.ParseStandard(c.CallerID)
+	if err == nil {
+		err = media.Able(port, std)
+	}
+	if err != nil {
+		return callerid.Off, err.Error()
+	}
+	return std, ""
+}
+
+// standards is what would have been right instead of a word.
+func standards(word string) string {
+	all := append([]string{"country"}, callerid.Names()...)
+	if near := config.Nearest(word, all); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return "want one of " + strings.Join(all, ", ")
 }
 
 // timing is how a hook is heard whose flashes last so long. A longer shortest

@@ -131,6 +131,8 @@ type Port struct {
 	// How long the hook is pressed for a flash. Longer is a receiver put down.
 	FlashMin, FlashMax time.Duration
 
+	CallerID string // how the telephone is told who calls: "country", or as callerid.ParseStandard knows it, which this package leaves to those above
+
 	EchoTail   time.Duration // how late the line's echo may come and be taken out; 0: it is left
 	InputGain  int           // dB, from the mouth
 	OutputGain int           // dB, to the ear

@@ -249,6 +249,10 @@ var schema = []table{
 			def: `"900ms"`, min: 100 * time.Millisecond, max: 2 * time.Second,
 			doc: "How long at most. Only after so long is a receiver known to be put down: a call\nends sooner when this is short.",
 		}, {
+			name: "caller_id", into: func(c *Config, i int) any { return &c.Ports[i].CallerID },
+			def: `"country"`, check: word,
+			doc: "How the telephone is told who calls: as the country's exchanges do, where that is\nknown, \"off\", or one of bellcore, bellcore-single, etsi, etsi-alert, etsi-pulse,\netsi-reversal, uk, japan, dtmf, dtmf-reversal, dtmf-hash, dtmf-d.",
+		}, {
 			name: "echo_tail", into: func(c *Config, i int) any { return &c.Ports[i].EchoTail },
 			def: `"16ms"`, min: 0, max: 64 * time.Millisecond,
 			doc: "The far end's voice comes back from the telephone; so late it may come and still be\ntaken out. 16ms is enough for a socket and some hundred metres of wire, and twice as\nmuch costs nearly twice the processor time. \"0s\" leaves the echo to others.",

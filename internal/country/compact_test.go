@@ -2,6 +2,7 @@ package country
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -40,6 +41,28 @@ type record struct {
 	Companding string
 	Pulse      string
 	Emergency  struct{ Numbers []string }
+	CallerID   struct{ Method, When, Alert, Confidence string } `json:"caller_id"`
+}
+
+// callerID is the name of the standard; "" where the collection has a guess alone.
+func (r *record) callerID(t *testing.T) string {
+	if r.CallerID.Confidence == "unverified" {
+		return ""
+	}
+	way := r.CallerID.Method + " " + r.CallerID.When + " " + r.CallerID.Alert
+	name, ok := map[string]string{
+		"fsk-bell202 after-first-ring none":         "bellcore",
+		"fsk-v23 after-first-ring none":             "etsi",
+		"fsk-v23 before-ring DT-AS":                 "etsi-alert",
+		"fsk-v23 before-ring line-reversal+DT-AS":   "uk",
+		"fsk-v23 before-ring ntt-line-reversal+car": "japan",
+		"dtmf before-ring none":                     "dtmf",
+		"dtmf before-ring line-reversal":            "dtmf-reversal",
+	}[way]
+	if !ok {
+		t.Errorf("%s: no standard is %q", r.ISO, way)
+	}
+	return name
 }
 
 // levels of a tone's frequencies: one for all, or one for each.
@@ -86,7 +109,7 @@ func compact(t *testing.T, all map[string]record) string {
 		if i > 0 {
 			b.WriteString("\n")
 		}
-		fmt.Fprintf(&b, "%s %s %s %s %d:%s %s %s\n", code, r.ISO, r.Companding, r.Pulse, r.Ring.Hz, join("/", r.Ring.Cadence), join(",", r.Emergency.Numbers), r.Name)
+		fmt.Fprintf(&b, "%s %s %s %s %d:%s %s %s %s\n", code, r.ISO, r.Companding, r.Pulse, r.Ring.Hz, join("/", r.Ring.Cadence), cmp.Or(r.callerID(t), "-"), join(",", r.Emergency.Numbers), r.Name)
 		for _, name := range slices.Sorted(maps.Keys(r.Tones)) {
 			from := r.Tones[name]
 			var steps []string
@@ -142,7 +165,7 @@ func TestAgrees(t *testing.T) {
 		pulses, err := hook.ParseNumbering(r.Pulse)
 		law, known := map[string]Companding{"alaw": ALaw, "ulaw": MuLaw}[r.Companding]
 		if c.Code != code || c.ISO != r.ISO || c.Name != r.Name || c.Pulses != pulses || err != nil || c.Companding != law || !known ||
-			!slices.Equal(c.Emergency, r.Emergency.Numbers) || c.Ring.Hz != r.Ring.Hz {
+			c.CallerID != r.callerID(t) || !slices.Equal(c.Emergency, r.Emergency.Numbers) || c.Ring.Hz != r.Ring.Hz {
 			t.Errorf("%s is %+v, want %+v", code, c, r)
 		}
 		for i, step := range c.Ring.Steps {

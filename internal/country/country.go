@@ -22,12 +22,12 @@ import (
 
 // file has a paragraph for each country, sorted by code:
 //
-//	us US ulaw normal 20:2000/4000 911 United States / Canada (NANP)
+//	us US ulaw normal 20:2000/4000 bellcore 911 United States / Canada (NANP)
 //	 busy 480+620/500,/500 -24
 //	 sit !950/330,!1400/330,!1800/330,/0
 //
-// First code, ISO code, companding, pulses, the bell's frequency and cadence,
-// emergency numbers and name; then its tones, with steps as Asterisk's
+// First code, ISO code, companding, pulses, the bell's frequency and cadence, the
+// standard of caller identity ("-": none is known), emergency numbers and name; then its tones, with steps as Asterisk's
 // indications.conf writes them: frequencies and milliseconds, ! is not
 // repeated, 400*25 is modulated. Behind them may stand the level in dBm0, one
 // for all frequencies or one for each, and "stop" when the tone does not start
@@ -47,6 +47,11 @@ type Country struct {
 	Ring       hal.Cadence
 	Pulses     hook.Numbering
 	Companding Companding // of its G.711 networks, hence what to offer first
+
+	// CallerID is how its exchanges tell who calls, by the name of a
+	// callerid.Standard; "" where nobody has looked. Within a country
+	// exchanges differ.
+	CallerID string
 
 	// Emergency numbers. None was checked against a national source.
 	Emergency []string
@@ -91,8 +96,11 @@ func Get(code string) (*Country, error) {
 // tests would have said.
 func read(code, text string) *Country {
 	head, tones, _ := strings.Cut(text, "\n")
-	f := strings.SplitN(head, " ", 6)
-	c := &Country{Code: code, ISO: f[0], Name: f[5], Emergency: strings.Split(f[4], ","), tones: make(map[tone.Name]tone.Tone)}
+	f := strings.SplitN(head, " ", 7)
+	c := &Country{Code: code, ISO: f[0], Name: f[6], Emergency: strings.Split(f[5], ","), tones: make(map[tone.Name]tone.Tone)}
+	if f[4] != "-" {
+		c.CallerID = f[4]
+	}
 	if f[1] == "ulaw" {
 		c.Companding = MuLaw
 	}

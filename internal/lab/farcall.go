@@ -15,7 +15,7 @@ import (
 type farCall struct {
 	prov   *Provider
 	number string
-	giveUp time.Duration
+	caller Caller // of a call that the far end makes
 
 	id                  string
 	local, remote       string // URIs
@@ -325,7 +325,11 @@ func (c *farCall) request(method sipmsg.RequestMethod) *sipmsg.Request {
 	c.seq++
 	req := sipmsg.NewRequest(method, c.target)
 	req.AppendHeader(sipmsg.NewHeader("Max-Forwards", "69"))
-	req.AppendHeader(sipmsg.NewHeader("From", fmt.Sprintf("<%s>;tag=%s", c.local, c.localTag)))
+	from := fmt.Sprintf("<%s>;tag=%s", c.local, c.localTag)
+	if c.caller.Name != "" {
+		from = fmt.Sprintf("%q %s", c.caller.Name, from)
+	}
+	req.AppendHeader(sipmsg.NewHeader("From", from))
 	to := fmt.Sprintf("<%s>", c.remote)
 	if c.remoteTag != "" {
 		to += ";tag=" + c.remoteTag
@@ -436,12 +440,15 @@ func (c *farCall) place() {
 		c.prov.tell("%s calls %s by %s", c.number, c.remote, c.proxy.Name)
 		req := c.request(sipmsg.INVITE)
 		req.AppendHeader(sipmsg.NewHeader("Record-Route", c.recordRoute()))
+		if c.caller.Asserted != "" {
+			req.AppendHeader(sipmsg.NewHeader("P-Asserted-Identity", c.caller.Asserted))
+		}
 		setBody(req, writeSDP(c.sound.at, c.prov.offers(), 1, c.prov.wants()))
 		tx = c.proxy.ask(req, c.hop)
 	})
 	var giveUp <-chan time.Time
-	if c.giveUp > 0 {
-		t := time.NewTimer(c.giveUp)
+	if c.caller.GiveUp > 0 {
+		t := time.NewTimer(c.caller.GiveUp)
 		defer t.Stop()
 		giveUp = t.C
 	}

@@ -17,7 +17,7 @@ import (
 // Entries that share an instant (within the few microseconds by which the flows
 // of a network differ) are put into the order of their Source, since virtual
 // time does not order them: machines first, by their names, then the agent's
-// log, lamps, bell and ear.
+// log, lamps, bell, display and ear.
 type Journal struct {
 	mu      sync.Mutex
 	out     io.Writer
@@ -38,7 +38,8 @@ const (
 	Machine                // proxies, name server, far ends
 	Log                    // the agent's own words
 	LampLit                // a lamp
-	BellRung               // the bell
+	BellRung               // the bell, and the wires it hangs on
+	Display                // what shows who calls
 	EarHears               // the ear
 )
 

@@ -293,23 +293,41 @@ func (v *Provider) offers() media {
 // wants is how much sound far ends want in a packet, in ms.
 func (v *Provider) wants() int { return cmp.Or(v.FarPtime, 20) }
 
-// Call calls a user from a number, by the proxy that holds the registration,
-// and gives up after a time (0: never).
-func (v *Provider) Call(user, number string, giveUp time.Duration) error {
+// A Caller is a far end that calls.
+type Caller struct {
+	Number   string        // "anonymous" withholds it, "unavailable" is one that nobody knows
+	Name     string        // in From; "" is none
+	Asserted string        // the whole of P-Asserted-Identity; "" is none
+	GiveUp   time.Duration // 0: never
+}
+
+// from is the URI of From: RFC 3323 section 4.1.1.3, 3GPP TS 23.003 section 13.7.
+func (c Caller) from(domain string) string {
+	switch c.Number {
+	case "anonymous":
+		domain = "anonymous.invalid"
+	case "unavailable":
+		domain = "unknown.invalid"
+	}
+	return fmt.Sprintf("sip:%s@%s", c.Number, domain)
+}
+
+// Call lets a user be called, by the proxy that holds the registration.
+func (v *Provider) Call(user string, caller Caller) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	b := v.bindings[user]
 	if b == nil || time.Now().After(b.until) {
 		return fmt.Errorf("%s is not registered anywhere", user)
 	}
-	c := v.newCall(b.proxy, number)
+	c := v.newCall(b.proxy, caller.Number)
+	c.caller = caller
 	c.hop = b.hop
 	c.id = randomName() + "@" + v.Domain
 	c.localTag = randomName()
-	c.local = fmt.Sprintf("sip:%s@%s", number, v.Domain)
+	c.local = caller.from(v.Domain)
 	c.remote = fmt.Sprintf("sip:%s@%s", user, v.Domain)
 	c.target = b.contact
-	c.giveUp = giveUp
 	v.calls[c.id] = c
 	v.done.Go(c.place)
 	return nil

@@ -31,6 +31,7 @@ import (
 //	far ptime 40                     how much sound they want in a packet, ms
 //	far deaf                         they take no telephone-event
 //	config no_answer = "4s"          one more line of the agent's [[line]]
+//	port caller_id = "off"           one of its [[port]]
 //	loopback no                      this scenario needs the virtual network
 //
 // Lines that begin with ">" are done, one after the other:
@@ -48,6 +49,8 @@ import (
 //	name proxy.example.net 10 A p2   all records of the name, separated by ","
 //	link down, link up
 //	call 5559876 20s                 the user is called; the caller gives up after a time, or not
+//	call 5559876 ALICE               by somebody with a name; "anonymous" and "unavailable" have no number
+//	call 5559876 as 5551111 BOB      and the network knows better: P-Asserted-Identity
 //	far hangs up, far holds, far resumes, far presses 5
 //	stranger INVITE                  somebody unknown sends a request to the agent
 //	hold on 40s for the ear hears busy   wait, at most so long, until something is in the transcript
@@ -119,6 +122,8 @@ func (s *Script) build(f []string, line string) (err error) {
 		err = s.far(f[1:])
 	case "config":
 		o.Config = append(o.Config, strings.TrimSpace(strings.TrimPrefix(line, "config")))
+	case "port":
+		o.PortLines = append(o.PortLines, strings.TrimSpace(strings.TrimPrefix(line, "port")))
 	case "top":
 		o.Top = append(o.Top, strings.TrimSpace(strings.TrimPrefix(line, "top")))
 	case "loopback":
@@ -257,14 +262,11 @@ func (w *World) Do(ctx context.Context, text string) error {
 		}
 		w.home.LinkDown(arg(1) == "down")
 	case "call":
-		var giveUp time.Duration
-		if len(f) > 2 {
-			var err error
-			if giveUp, err = time.ParseDuration(f[2]); err != nil {
-				return err
-			}
+		caller, err := callerOf(f[1:])
+		if err != nil {
+			return err
 		}
-		return w.Provider.Call(user, arg(1), giveUp)
+		return w.Provider.Call(user, caller)
 	case "far":
 		return w.Provider.Far(strings.Join(f[1:], " "))
 	case "stranger":
@@ -273,6 +275,27 @@ func (w *World) Do(ctx context.Context, text string) error {
 		return fmt.Errorf("nobody knows how to do %q", f[0])
 	}
 	return nil
+}
+
+// callerOf reads who calls, and for how long.
+func callerOf(f []string) (c Caller, err error) {
+	if len(f) == 0 {
+		return c, fmt.Errorf("want: call 5559876 ALICE 20s")
+	}
+	c.Number, f = f[0], f[1:]
+	if len(f) > 0 {
+		if d, err := time.ParseDuration(f[len(f)-1]); err == nil {
+			c.GiveUp, f = d, f[:len(f)-1]
+		}
+	}
+	if i := slices.Index(f, "as"); i >= 0 {
+		if len(f) < i+2 {
+			return c, fmt.Errorf("want: call 5559876 as 5551111 BOB")
+		}
+		c.Asserted, f = fmt.Sprintf("%q <sip:%s@%s>", strings.Join(f[i+2:], " "), f[i+1], domain), f[:i]
+	}
+	c.Name = strings.Join(f, " ")
+	return c, nil
 }
 
 // move moves the receiver, or a finger, or the lips.

@@ -43,6 +43,7 @@ type Options struct {
 	FarPtime  int           // Provider.FarPtime
 	FarDeaf   bool          // Provider.FarDeaf
 	Config    []string      // more lines of the agent's [[line]]
+	PortLines []string      // lines of its [[port]], which there is none without
 	Top       []string      // more lines of the agent's configuration, before [[line]]
 	Random    func() float64
 	Launch    func(config string) (stop func() error, err error) // starts an agent in a process of its own; nil: in ours
@@ -191,22 +192,33 @@ func NewWorld(o Options, j *Journal) (*World, error) {
 	return w, nil
 }
 
-// plugIn connects a telephone and looks at its bell, its ear and the lamps.
+// plugIn connects a telephone and looks at its bell, its display, its ear and the
+// lamps.
 func (w *World) plugIn() {
-	w.Port = sim.New("1", sim.Options{Hybrid: w.o.Hybrid, Bell: func(c hal.Cadence) {
+	d := &display{tell: func(what string) { w.Journal.Add(Display, "%s", what) }}
+	port := sim.New("1", sim.Options{Hybrid: w.o.Hybrid, Bell: func(c hal.Cadence) {
+		d.ring(c)
 		if c.Steps[0] == 0 {
 			w.Journal.Add(BellRung, "the bell stops")
 		} else {
 			w.Journal.Add(BellRung, "the bell rings")
 		}
+	}, Polarity: func(reversed bool) {
+		d.reverse(reversed)
+		w.Journal.Add(BellRung, "%s", map[bool]string{true: "the line is reversed", false: "the line is as it was"}[reversed])
 	}})
-	w.hand = w.Port
+	w.Port, w.hand = port, port
+	if w.o.Country == "jp" {
+		d.hand = port
+	}
+	undisplay := port.ListenWires(func(f *hal.Frame) { d.hear(f[:], port.OffHook()) })
 	w.ear.Ear = NewEar(Tones(w.country), func(what string) { w.Journal.Add(EarHears, "the ear hears %s", what) })
-	w.unhear = w.Port.Listen(func(f *hal.Frame) {
+	unhear := w.Port.Listen(func(f *hal.Frame) {
 		w.ear.Lock()
 		defer w.ear.Unlock()
 		w.ear.Hear(f[:])
 	})
+	w.unhear = func() { unhear(); undisplay() }
 	w.Lamps = nil
 	for _, name := range []string{"power", "voip", "phone1"} {
 		w.Lamps = append(w.Lamps, &Lamp{name: name, journal: w.Journal})
@@ -342,6 +354,9 @@ func (w *World) ConfigFile() string {
 		user, w.o.Password, domain, strings.Join(out, ", "), w.o.Transport, w.o.Expires, w.o.KeepAlive)
 	for _, line := range w.o.Config {
 		fmt.Fprintln(&b, line)
+	}
+	if len(w.o.PortLines) > 0 {
+		fmt.Fprintf(&b, "\n[[port]]\n%s\n", strings.Join(w.o.PortLines, "\n"))
 	}
 	return b.String()
 }

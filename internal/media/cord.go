@@ -29,10 +29,12 @@ type Patch struct {
 
 // An Event is a key that was heard from the mouth: told once, as soon as it
 // is certain. To far ends that take keys beside the sound it has then been
-// sent already.
+// sent already. Without a key it is news of the bell.
 type Event struct {
 	Digit    byte          // 0-9, *, #, A-D
 	Duration time.Duration // how long it had sounded by then
+	Lifted   bool          // the receiver that Hook took for the telephone's own doing is a person's
+	Fault    error         // what the port refused to do while it rang
 }
 
 // A Tuning fits a cord to its port. The zero Tuning leaves all sound as it is.
@@ -54,6 +56,8 @@ type Cord struct {
 	tell   func(Event)
 	patch  atomic.Pointer[Patch] // never nil
 	tuning atomic.Pointer[tuned] // never nil
+
+	teller teller
 
 	// Owned by the goroutine of Run.
 	now    *Patch // the patch of this frame
@@ -79,6 +83,7 @@ type tuned struct {
 // and may wait briefly.
 func NewCord(port hal.Port, tell func(Event)) *Cord {
 	c := &Cord{port: port, tell: tell, now: &Patch{}, tune: &tuned{}}
+	c.teller.port = port
 	c.patch.Store(c.now)
 	c.tuning.Store(c.tune)
 	return c
@@ -135,6 +140,9 @@ func (c *Cord) frame() {
 		c.repatch(p)
 	}
 	c.tune = c.tuning.Load()
+	if c.teller.on.Load() && c.announce() {
+		return
+	}
 	c.cancel()
 	key := c.listen()
 	c.tune.in.Apply(c.mouth[:])

@@ -122,6 +122,7 @@ func (s *Sender) Hook(off bool) (l Line) {
 		s.rings, s.off = false, true
 		return Silence
 	case !off && s.row.coding == NTT && s.Busy():
+		s.modem.Send(fsk.Burst{}) // it may have had enough
 		for !s.at(hangup) {
 			s.next()
 		}

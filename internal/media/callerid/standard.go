@@ -2,6 +2,7 @@ package callerid
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ata-agent/ata-agent/internal/media/fsk"
@@ -146,6 +147,11 @@ func (s Standard) Coding() Coding { return rows[s].coding }
 // Modem is what s sends in; the zero Modem is keys.
 func (s Standard) Modem() fsk.Modem { return rows[s].modem }
 
+// Reverses reports whether s exchanges the wires of a line on the hook.
+func (s Standard) Reverses() bool {
+	return slices.ContainsFunc(rows[s].onHook, func(x step) bool { return x.do == reverse })
+}
+
 // Names lists the standards as configuration calls them.
 func Names() (names []string) {
 	for i := range rows {
@@ -162,25 +168,4 @@ func ParseStandard(name string) (Standard, error) {
 		}
 	}
 	return Off, fmt.Errorf("caller ID standard %q is not known: want one of %s", name, strings.Join(Names(), " "))
-}
-
-// Usual is the standard of a country's exchanges, as countries.json has it; a
-// country it does not have is taken to follow ETSI. Within a country exchanges
-// differ: configuration must be able to say otherwise.
-func Usual(country string) Standard {
-	switch country {
-	case "us", "cn":
-		return Bellcore
-	case "uk", "gb":
-		return UK
-	case "jp":
-		return Japan
-	case "tw":
-		return ETSIAlert
-	case "be", "br", "dk":
-		return DTMF
-	case "fi", "in", "nl", "se":
-		return DTMFReversal
-	}
-	return ETSIRing
 }

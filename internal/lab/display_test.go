@@ -1,0 +1,86 @@
+package lab
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/internal/media/callerid"
+)
+
+// The display reads every standard, and only when and how it may be told.
+func TestDisplay(t *testing.T) {
+	alice := callerid.Message{Number: "5551234", Name: "ALICE"}
+	for _, x := range []struct {
+		standard string
+		m        callerid.Message
+		want     string
+	}{
+		{"bellcore", alice, "the display shows 5551234 ALICE (Bell 202 after the first ring)"},
+		{"bellcore-single", alice, "the display shows 5551234 (Bell 202 after the first ring)"},
+		{"bellcore", callerid.Message{NoNumber: callerid.Private}, "the display shows private (Bell 202 after the first ring)"},
+		{"etsi", alice, "the display shows 5551234 ALICE (V.23 after the first ring)"},
+		{"etsi-alert", alice, "the display shows 5551234 ALICE (V.23 behind a dual tone)"},
+		{"etsi-pulse", alice, "the display shows 5551234 ALICE (V.23 behind a short ring)"},
+		{"etsi-reversal", alice, "the display shows 5551234 ALICE (V.23 behind a reversal and a dual tone)"},
+		{"uk", alice, "the display shows 5551234 ALICE (V.23 behind a reversal and a dual tone)"},
+		{"dtmf", alice, "the display shows 5551234 (keys before the first ring)"},
+		{"dtmf", callerid.Message{NoNumber: callerid.Private}, "the display shows private (keys before the first ring)"},
+		{"dtmf-reversal", alice, "the display shows 5551234 (keys behind a reversal)"},
+		{"dtmf-hash", callerid.Message{}, "the display shows unavailable (keys behind a reversal)"},
+		{"dtmf-d", alice, "the display shows 5551234 (keys before the first ring)"},
+	} {
+		if got := displayed(t, x.standard, x.m, func(*display) {}); got != x.want {
+			t.Errorf("%s: %q, want %q", x.standard, got, x.want)
+		}
+	}
+	// Data out of the blue, and bits that are wrong.
+	asleep := displayed(t, "etsi-alert", alice, func(d *display) { d.alert = 0 })
+	if asleep != "the display sleeps while V.23 sounds" {
+		t.Errorf("without an alert: %q", asleep)
+	}
+	if got := displayed(t, "bellcore", callerid.Message{Name: "ALICE"}, func(d *display) {
+		if len(d.bytes) > 5 {
+			d.bytes[4] = '!'
+		}
+	}); !strings.HasPrefix(got, "the display reads nonsense") {
+		t.Errorf("with bits that are wrong: %q", got)
+	}
+}
+
+// displayed is what a display tells of a call; spoil may do something to it
+// before each frame.
+func displayed(t *testing.T, standard string, m callerid.Message, spoil func(*display)) string {
+	var told []string
+	synctest.Test(t, func(t *testing.T) {
+		std, err := callerid.ParseStandard(standard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &display{tell: func(s string) { told = append(told, s) }}
+		usual := hal.Cadence{Steps: [8]time.Duration{2 * time.Second, 4 * time.Second}}
+		short := hal.Cadence{Steps: [8]time.Duration{500 * time.Millisecond, 500 * time.Millisecond}}
+		var s callerid.Sender
+		s.Call(std, &m, usual.Steps)
+		for s.Busy() {
+			var f hal.Frame
+			l := s.Read(f[:])
+			for bit, do := range map[callerid.Line]func(){
+				callerid.Ring:    func() { d.ring(usual) },
+				callerid.Pulse:   func() { d.ring(short) },
+				callerid.Silence: func() { d.ring(hal.Cadence{}) },
+				callerid.Reverse: func() { d.reverse(true) },
+			} {
+				if l&bit != 0 {
+					do()
+				}
+			}
+			spoil(d)
+			d.hear(f[:], false)
+			time.Sleep(hal.FrameTime)
+		}
+	})
+	return strings.Join(told, ", ")
+}
