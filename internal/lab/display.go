@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/cmplx"
@@ -17,8 +18,8 @@ import (
 // eyes: it shares nothing with what is tested. It is as particular as the
 // standards let a real one be:
 //
-//	Bell 202 or V.23   behind a channel seizure, at least 250 ms after a ring, or
-//	                   behind a dual tone, a short ring or a reversal
+//	Bell 202 or V.23   behind a channel seizure, which begins at least 500 ms after
+//	                   a ring, or behind a dual tone, a short ring or a reversal
 //	DTMF               at any time before the first ring or between two
 //
 // In Japan it also lifts to be told, and puts down.
@@ -35,6 +36,8 @@ type display struct {
 	alert    int       // samples of a dual tone, ended or not
 	lifted   bool      // by itself
 	busy     bool      // it has been told of this call
+	still    int       // frames of silence
+	behind   string    // what woke it
 
 	// The modem. A sample is turned to rest at 1700 Hz, between the two
 	// frequencies of both; how far it then turns on says which it is.
@@ -116,9 +119,15 @@ func (d *display) putDown() {
 func (d *display) hear(f []int16, off bool) {
 	var news string
 	d.mu.Lock()
-	if off && !d.lifted {
+	if d.still++; slices.ContainsFunc(f, func(x int16) bool { return x != 0 }) {
+		d.still = 0
+	}
+	switch {
+	case off && !d.lifted:
 		d.forget()
-	} else {
+	case d.still > 4: // all has been heard of what was before
+		d.hush += len(f)
+	default:
 		d.tone(f)
 		for _, x := range f {
 			if s := d.modem(x); s != "" {
@@ -153,7 +162,7 @@ func (d *display) since() string {
 	switch {
 	case d.lifted:
 		return "when it had lifted"
-	case ringing && d.quiet() < 250*time.Millisecond:
+	case ringing && d.quiet() < 490*time.Millisecond: // GR-30-CORE's 500, and a frame
 		return ""
 	case ringing:
 		return "after the first ring"
@@ -301,7 +310,9 @@ func (d *display) octet(b byte) string {
 	d.ones, d.marks = 0, 0
 	if d.bytes == nil {
 		if b == 0x55 {
-			d.seized++
+			if d.seized++; d.seized == 1 {
+				d.behind = d.since()
+			}
 		}
 		return ""
 	}
@@ -319,11 +330,13 @@ func (d *display) octet(b byte) string {
 	if d.bell {
 		how = "Bell 202"
 	}
-	since := d.since()
-	if since == "" {
+	if d.lifted {
+		d.behind = d.since()
+	}
+	if d.behind == "" {
 		return fmt.Sprintf("the display sleeps while %s sounds", how)
 	}
-	return d.show(number, name, how+" "+since)
+	return d.show(number, name, how+" "+d.behind)
 }
 
 // read reads a message, once it is whole.
@@ -441,17 +454,16 @@ func (d *display) key(f []int16) string {
 		d.hush = 0
 	}
 	if now != 0 && now != d.held {
+		if d.keys == "" {
+			d.behind = d.since()
+		}
 		d.keys += string(now)
 	}
 	d.held = now
 	if now == 0 && len(d.keys) > 1 && (strings.HasSuffix(d.keys, "C") || strings.HasSuffix(d.keys, "#")) {
 		said := d.keys
 		d.keys = ""
-		since := d.since()
-		if since == "" {
-			since = "before the first ring"
-		}
-		return d.show(readKeys(said), "", "keys "+since)
+		return d.show(readKeys(said), "", "keys "+cmp.Or(d.behind, "before the first ring"))
 	}
 	return ""
 }

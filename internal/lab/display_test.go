@@ -36,10 +36,14 @@ func TestDisplay(t *testing.T) {
 			t.Errorf("%s: %q, want %q", x.standard, got, x.want)
 		}
 	}
-	// Data out of the blue, and bits that are wrong.
+	// Data out of the blue, too early, and bits that are wrong.
 	asleep := displayed(t, "etsi-alert", alice, func(d *display) { d.alert = 0 })
 	if asleep != "the display sleeps while V.23 sounds" {
 		t.Errorf("without an alert: %q", asleep)
+	}
+	early := displayed(t, "bellcore", alice, func(d *display) { d.cadence.Steps[0] = 2100 * time.Millisecond })
+	if early != "the display sleeps while Bell 202 sounds" {
+		t.Errorf("400 ms after the ring: %q", early)
 	}
 	if got := displayed(t, "bellcore", callerid.Message{Name: "ALICE"}, func(d *display) {
 		if len(d.bytes) > 5 {
