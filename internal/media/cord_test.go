@@ -33,6 +33,7 @@ type socket struct {
 
 	mu    sync.Mutex
 	talks float64 // white noise from the mouth, RMS
+	noise *rand.Rand
 	mouth tone.Player
 	ear   []int16
 	last  hal.Frame
@@ -40,7 +41,9 @@ type socket struct {
 	fault error
 }
 
-func newSocket() *socket { return &socket{gone: make(chan struct{})} }
+func newSocket() *socket {
+	return &socket{gone: make(chan struct{}), noise: rand.New(rand.NewPCG(1, 2))}
+}
 
 func (s *socket) Name() string             { return "1" }
 func (s *socket) Kind() string             { return "test" }
@@ -60,7 +63,7 @@ func (s *socket) Read(f *hal.Frame) error {
 	defer s.mu.Unlock()
 	s.mouth.Read(f[:])
 	for i := range f {
-		f[i] += int16(float64(s.last[i])*s.echo + s.talks*rand.NormFloat64())
+		f[i] += int16(float64(s.last[i])*s.echo + s.talks*s.noise.NormFloat64())
 	}
 	return s.fault
 }
