@@ -652,7 +652,11 @@ func (p *Policy) Proof(t Target, every time.Duration) (again, limit time.Duratio
 		// take. No more questions than it can bear, and time for all of them.
 		return 2 * t1, crowded
 	}
-	limit = time.Duration(h.enough(certain)) * again
+	tries := fewest // what is sent over a connection is not lost
+	if t.Transport == UDP {
+		tries = h.enough(certain)
+	}
+	limit = time.Duration(tries) * again
 	return again, min(max(limit, min(every/4, hurried)), longest)
 }
 
