@@ -480,14 +480,12 @@ func (w *walk) sound(snap *status.Snapshot) {
 		}
 		s := step{kind: status.Audio, note: p.Sound == nil, ok: p.Sound.Complaint() == "", said: "port " + p.Name + ": no call yet"}
 		if c := p.Sound; c != nil {
-			end := c.Answered.Add(time.Duration(c.Lasted))
-			s.said = fmt.Sprintf("port %s: the last call, %s ago", p.Name, ago(end, snap.At))
-			if p.Peer != "" {
-				s.said = fmt.Sprintf("port %s: this call, since %s", p.Name, ago(c.Answered, snap.At))
-			}
-			s.said += fmt.Sprintf(": %d packets sent, %d came, %d lost, jitter %s", c.Sent, c.Received, max(0, c.Lost), took(time.Duration(c.Jitter)))
+			s.said = fmt.Sprintf("port %s: %s: %d packets sent, %d came, %d lost, jitter %s", p.Name, when(&p, snap.At), c.Sent, c.Received, max(0, c.Lost), took(time.Duration(c.Jitter)))
 			if c.RTT > 0 {
 				s.said += ", there and back " + took(time.Duration(c.RTT))
+			}
+			if c.MOS > 0 {
+				s.said += fmt.Sprintf(", MOS %.1f", c.MOS)
 			}
 			if !s.ok {
 				s.said += ": " + c.Complaint()

@@ -16,9 +16,9 @@ var statusCommand = command{
 	long: `
 Tells of each line its state, since when, the proxy in use and why that one, the
 ring of all proxy addresses with the health of each (* is in use), and the last
-switch with its cause; of each port the hook and the state of its telephone; of
-each lamp what it shows and means. What merely follows from the first problem is
-not called one.
+switch with its cause; of each port the hook, the state of its telephone and how its
+call sounds or the last one did; of each lamp what it shows and means. What merely
+follows from the first problem is not called one.
 
   --json   the same for programs; names once there are never renamed
 
@@ -78,6 +78,9 @@ func show(out io.Writer, s *status.Snapshot, now time.Time) {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", p.Name, p.Kind, p.Hook, doing, dash(p.Line))
 	}
 	t.Flush()
+	for i := range s.Ports {
+		showSound(out, &s.Ports[i], now)
+	}
 	if len(s.Lamps) == 0 {
 		return
 	}
@@ -87,6 +90,33 @@ func show(out io.Writer, s *status.Snapshot, now time.Time) {
 		fmt.Fprintf(t, "%s\t%s\t%s\n", l.Name, l.Pattern, l.Meaning)
 	}
 	t.Flush()
+}
+
+// showSound tells how the call of a port sounds, or how its last one did.
+func showSound(out io.Writer, p *status.Port, now time.Time) {
+	s := p.Sound
+	if s == nil {
+		return
+	}
+	fmt.Fprintf(out, "port %s: %s", p.Name, when(p, now))
+	for _, how := range []string{s.Complaint(), s.Quality()} {
+		if how != "" {
+			fmt.Fprintf(out, ", %s", how)
+		}
+	}
+	if s.FarMOS > 0 {
+		fmt.Fprintf(out, "; what we send has MOS %.1f", s.FarMOS)
+	}
+	fmt.Fprintln(out)
+}
+
+// when says which call a port's sound is of.
+func when(p *status.Port, now time.Time) string {
+	s := p.Sound
+	if p.Peer != "" {
+		return "this call, since " + ago(s.Answered, now)
+	}
+	return "the last call, " + ago(s.Answered.Add(time.Duration(s.Lasted)), now) + " ago"
 }
 
 func showLine(out io.Writer, l *status.Line, now time.Time) {

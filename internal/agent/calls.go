@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -236,11 +237,13 @@ func (c *call) sound(now time.Time) *status.Sound {
 	if c.since.IsZero() || c.stream == nil {
 		return nil
 	}
-	s := c.stream.Stats()
+	s, q := c.stream.Stats(), c.stream.Quality()
 	sound := &status.Sound{
 		Peer: c.peer, Answered: c.since, Lasted: status.Millis(now.Sub(c.since).Round(time.Millisecond)),
 		Sent: s.Sent, Received: s.Received, Lost: s.Lost, Late: s.Late, FarLost: float64(s.FarLost) / 256,
 		Jitter: status.Millis(s.Jitter), RTT: status.Millis(s.RTT), Strangers: s.Strangers,
+		Codec: string(q.Codec), Loss: math.Round(1e4*float64(q.Missed)/float64(max(1, q.Packets))) / 1e4,
+		Delay: status.Millis(q.Delay.Round(time.Microsecond)), MOS: float64(q.MOS) / 100, FarMOS: float64(q.Far) / 100,
 	}
 	if s.Source.IsValid() {
 		sound.Source = s.Source.String()
@@ -284,8 +287,10 @@ func (c *call) ended(now time.Time, ev sip.Ended) {
 	if ev.Code != 0 {
 		why = fmt.Sprintf("%d %s", ev.Code, ev.Reason)
 	}
-	if bad := c.heard.Complaint(); bad != "" {
-		why += "; " + bad
+	for _, how := range []string{c.heard.Complaint(), c.heard.Quality()} {
+		if how != "" {
+			why += "; " + how
+		}
 	}
 	c.a.log.Info(fmt.Sprintf("line %s: call with %s %s: %s", c.line.cfg.Name, cmp.Or(c.peer, "somebody"), end, why))
 	c.a.settle(c.line)

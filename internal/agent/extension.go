@@ -309,6 +309,7 @@ func (e *extension) hears(l *line, port uint16) sdp.Session {
 		Addr:     netip.AddrPortFrom(netip.IPv4Unspecified(), port),
 		Ptime:    l.cfg.PacketTime,
 		MaxPtime: rtp.MaxPacket,
+		Metrics:  true,
 	}
 	if l.cfg.Keys == "rtp" {
 		s.Events, s.Flash = eventType, e.flash

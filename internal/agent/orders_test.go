@@ -114,9 +114,11 @@ func TestHowItSounded(t *testing.T) {
 		t.Errorf("before the first call: %+v", s)
 	}
 	call(time.Second)
-	if s := b.agent.Snapshot().Ports[0].Sound; s == nil || s.Peer != "34" || s.Sent == 0 || s.Received == 0 || s.Complaint() != "" || s.Lasted == 0 {
+	if s := b.agent.Snapshot().Ports[0].Sound; s == nil || s.Peer != "34" || s.Sent == 0 || s.Received == 0 || s.Complaint() != "" || s.Lasted == 0 ||
+		s.Codec != "PCMU" || s.MOS < 4 || s.MOS > 4.5 || s.Delay < status.Millis(20*time.Millisecond) || s.Loss > 0.2 {
 		t.Errorf("after it: %+v", s)
 	}
+	b.until("it is said", func() bool { return b.log.has("hung up; MOS 4.") })
 	b.peer.mu.Lock()
 	b.peer.early = 1 // the far end says nothing
 	b.peer.mu.Unlock()

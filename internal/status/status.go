@@ -8,6 +8,7 @@ package status
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 )
@@ -128,7 +129,8 @@ type Port struct {
 	Sound *Sound `json:"sound"` // of the call it has, or had last; null before the first
 }
 
-// A Sound is how the sound of a call went, in packets of RTP.
+// A Sound is how the sound of a call went, in packets of RTP. What is said of
+// quality is an estimate.
 type Sound struct {
 	Peer      string    `json:"peer"`     // whom the call was with
 	Answered  time.Time `json:"answered"` // when
@@ -142,6 +144,11 @@ type Sound struct {
 	RTT       Millis    `json:"rtt_ms"`    // to the far end and back; 0 while unknown
 	Source    string    `json:"source"`    // where the far end's sound came from; empty while none came
 	Strangers uint64    `json:"strangers"` // packets from elsewhere
+	Codec     string    `json:"codec"`     // of what came last; empty while nothing came
+	Loss      float64   `json:"loss"`      // the part of those sent to us that was not heard, lost or late
+	Delay     Millis    `json:"delay_ms"`  // from the far mouth to our ear; without the way while RTT is unknown
+	MOS       float64   `json:"mos"`       // ITU-T G.107, 1 to 4.5; 0 while nothing came
+	FarMOS    float64   `json:"far_mos"`   // of ours, as the far end says; 0 while it has not
 }
 
 // When sound is bad enough to speak of. Our choice: a call shorter than this
@@ -161,21 +168,21 @@ func (s *Sound) Complaint() string {
 		return "no sound came from where it was announced, but some from elsewhere"
 	case s.Received == 0 && s.Sent > 0:
 		return "no sound came"
-	case s.loss() >= muchLoss:
-		return fmt.Sprintf("%.0f %% of the sound did not come in time", 100*s.loss())
+	case s.Loss >= muchLoss:
+		return fmt.Sprintf("%.0f %% of the sound did not come in time", 100*s.Loss)
 	case s.FarLost >= muchLoss:
 		return fmt.Sprintf("%.0f %% of our sound did not arrive", 100*s.FarLost)
 	}
 	return ""
 }
 
-// loss is the part of the sound that was not there when it was to be heard.
-func (s *Sound) loss() float64 {
-	missed := max(0, s.Lost) + int64(s.Late)
-	if all := int64(s.Received) + max(0, s.Lost); all > 0 {
-		return float64(missed) / float64(all)
+// Quality says in a few words how good the sound was, or "" when none came.
+func (s *Sound) Quality() string {
+	if s == nil || s.MOS == 0 {
+		return ""
 	}
-	return 0
+	return fmt.Sprintf("MOS %.1f, %v %% lost, jitter %d ms, delay %d ms",
+		s.MOS, math.Round(1000*s.Loss)/10, time.Duration(s.Jitter).Milliseconds(), time.Duration(s.Delay).Milliseconds())
 }
 
 // A Lamp is one light and what it shows.

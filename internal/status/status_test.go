@@ -19,7 +19,9 @@ func TestJSON(t *testing.T) {
 			LastSwitch: &Switch{From: "192.0.2.1:5060", To: "192.0.2.2:5060", Cause: "no answer",
 				At: time.Unix(149, 0).UTC(), Took: Millis(4 * time.Second)},
 		}},
-		Ports: []Port{{Name: "1", Kind: "sim", Hook: "on", State: "idle", Line: "1"}},
+		Ports: []Port{{Name: "1", Kind: "sim", Hook: "on", State: "idle", Line: "1", Sound: &Sound{
+			Jitter: Millis(2 * time.Millisecond), Delay: Millis(85 * time.Millisecond), Loss: 0.0125, MOS: 4.36, FarMOS: 4.1, Codec: "PCMA",
+		}}},
 		Lamps: []Lamp{{Name: "voip", Pattern: "heartbeat", Meaning: "registered through a backup proxy", Steps: Heartbeat}},
 	}
 	b, err := json.Marshal(s)
@@ -32,6 +34,7 @@ func TestJSON(t *testing.T) {
 		`"last_switch":{"from":"192.0.2.1:5060","to":"192.0.2.2:5060","cause":"no answer","detail":"","at":"1970-01-01T00:02:29Z","took_ms":4000,"tries":0,"noticed":""}`,
 		`"ports":[{"name":"1","kind":"sim","hook":"on","state":"idle"`,
 		`"lamps":[{"name":"voip","pattern":"heartbeat","meaning":"registered through a backup proxy"}]`,
+		`"far_loss":0,"jitter_ms":2,"rtt_ms":0,"source":"","strangers":0,"codec":"PCMA","loss":0.0125,"delay_ms":85,"mos":4.36,"far_mos":4.1}`,
 		`"problem":"","hint":"","problem_kind":""`,
 	} {
 		if !strings.Contains(string(b), want) {
@@ -44,6 +47,33 @@ func TestJSON(t *testing.T) {
 	}
 	if again, _ := json.Marshal(back); string(again) != string(b) {
 		t.Errorf("read back: %s\nwant %s", again, b)
+	}
+}
+
+// In a few words.
+func TestHowACallSounded(t *testing.T) {
+	good := Sound{Lasted: Millis(time.Minute), Received: 3000, Sent: 3000, MOS: 4.4, Jitter: Millis(1900 * time.Microsecond), Delay: Millis(60 * time.Millisecond)}
+	holey, silent, ours := good, good, good
+	holey.Loss, holey.MOS = 0.07, 3.54
+	silent.Received, silent.MOS = 0, 0
+	ours.FarLost = 0.1
+	short := holey
+	short.Lasted = Millis(time.Second)
+	for _, row := range []struct {
+		name               string
+		s                  *Sound
+		complaint, quality string
+	}{
+		{"good", &good, "", "MOS 4.4, 0 % lost, jitter 1 ms, delay 60 ms"},
+		{"with holes", &holey, "7 % of the sound did not come in time", "MOS 3.5, 7 % lost, jitter 1 ms, delay 60 ms"},
+		{"too short to complain", &short, "", "MOS 3.5, 7 % lost, jitter 1 ms, delay 60 ms"},
+		{"ours with holes", &ours, "10 % of our sound did not arrive", "MOS 4.4, 0 % lost, jitter 1 ms, delay 60 ms"},
+		{"silent", &silent, "no sound came", ""},
+		{"none", nil, "", ""},
+	} {
+		if c, q := row.s.Complaint(), row.s.Quality(); c != row.complaint || q != row.quality {
+			t.Errorf("%s: %q, %q", row.name, c, q)
+		}
 	}
 }
 

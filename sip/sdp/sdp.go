@@ -30,6 +30,7 @@ type Session struct {
 	Ptime     time.Duration // sound per packet that this side wants; 0 is unsaid
 	MaxPtime  time.Duration // the most that it takes; 0 is unsaid
 	Direction Direction
+	Metrics   bool // this side wants VoIP metrics by RTCP, RFC 3611 section 5; said, but not read
 
 	// ID and Version are those of the o= line. Version grows by one with
 	// each change (RFC 3264 section 8); the same version means the same session.
@@ -405,6 +406,9 @@ func (s Session) audio() *pion.MediaDescription {
 	}
 	if s.MaxPtime != 0 {
 		add("maxptime", strconv.FormatInt(s.MaxPtime.Milliseconds(), 10))
+	}
+	if s.Metrics {
+		add("rtcp-xr", "voip-metrics")
 	}
 	add(s.Direction.String(), "")
 	return m

@@ -161,6 +161,24 @@ func TestAnswerSaysHowMuchAPacketMayHold(t *testing.T) {
 	}
 }
 
+// RFC 3611 section 5.1: "a=rtcp-xr:voip-metrics".
+func TestMetricsAreAskedFor(t *testing.T) {
+	wants := ours
+	wants.Metrics = true
+	a, err := Answer(wants, ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []Session{wants, a} {
+		if !strings.Contains(string(s.Marshal()), "\r\na=rtcp-xr:voip-metrics\r\n") {
+			t.Errorf("%s", s.Marshal())
+		}
+	}
+	if strings.Contains(string(ours.Marshal()), "rtcp-xr") {
+		t.Error("asked for without a wish")
+	}
+}
+
 func TestUnknownStreamsAreRefused(t *testing.T) {
 	offer, err := Parse(body("v=0", "o=- 1 2 IN IP4 192.0.2.9", "s=-", "c=IN IP4 192.0.2.9", "t=0 0",
 		"m=video 6000 RTP/AVP 31", "m=audio 5000 RTP/AVP 8 0", "m=image 5002 udptl t38"))

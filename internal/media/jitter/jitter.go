@@ -110,6 +110,8 @@ type Stats struct {
 	LostTicks  uint32 // that were to be concealed
 	Cut        uint32 // ticks left out
 	Repeated   uint32 // ticks heard twice
+	Heard      uint32 // packets of which something was to be heard
+	Waited     uint64 // ticks from the arrival of each of those until it was due, in all
 	Delay      uint32 // ticks in the buffer now
 	Next       uint32 // RTP timestamp of the tick to be heard next
 }
@@ -232,7 +234,8 @@ func (b *Buffer) Put(p Packet) bool {
 
 // lay puts a packet where it belongs.
 func (b *Buffer) lay(p Packet) bool {
-	if spare := int32(p.Time - b.play); spare < 0 {
+	spare := int32(p.Time - b.play)
+	if spare < 0 {
 		b.stats.Late++
 		if -spare >= int32(len(p.Data)) {
 			return false
@@ -240,6 +243,8 @@ func (b *Buffer) lay(p Packet) bool {
 		p.Data = p.Data[-spare:]
 		p.Time += uint32(-spare)
 	}
+	b.stats.Heard++
+	b.stats.Waited += uint64(max(0, spare))
 	for i, c := range p.Data {
 		at := (p.Time + uint32(i)) % ring
 		b.code[at], b.kind[at] = c, p.Kind

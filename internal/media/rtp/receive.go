@@ -63,9 +63,15 @@ func (s *Stream) take(b []byte, from netip.AddrPort, now time.Time) {
 	s.count.Received++
 	s.latest = now
 	s.recv.count(h, uint32(now.Sub(s.opened)/(time.Second/hal.SampleRate)))
+	s.losses.arrived(h.ssrc, h.seq, s.put(r, h, payload))
+}
+
+// put lays a packet of the far end where it will be heard, and reports whether
+// it will be. What is not sound is not missed in it. Called with in held.
+func (s *Stream) put(r *Remote, h header, payload []byte) bool {
 	if !r.Receive {
 		s.count.Unwanted++
-		return
+		return true
 	}
 	p := jitter.Packet{SSRC: h.ssrc, Seq: h.seq, Time: h.time, Data: payload}
 	switch codec := r.codec(h.pt); {
@@ -73,7 +79,7 @@ func (s *Stream) take(b []byte, from netip.AddrPort, now time.Time) {
 		if !s.keys.take(h, payload) {
 			s.count.Garbage++
 		}
-		return
+		return true
 	case h.pt == typeNoise:
 		// A tick says that noise begins; what it is like, the ear is told
 		// beside.
@@ -83,8 +89,9 @@ func (s *Stream) take(b []byte, from netip.AddrPort, now time.Time) {
 		var ok bool
 		if p.Kind, ok = codec.kind(); !ok {
 			s.count.Unwanted++
-			return
+			return false
 		}
+		s.codec = codec
 		if p.Kind == kindG726 && 2*len(payload) <= len(s.codes) {
 			codec.packing().Unpack(s.codes[:], payload)
 			p.Data = s.codes[:2*len(payload)]
@@ -92,9 +99,12 @@ func (s *Stream) take(b []byte, from netip.AddrPort, now time.Time) {
 	}
 	if len(p.Data) == 0 || len(p.Data) > jitter.MaxData {
 		s.count.Garbage++
-		return
+		return false
 	}
-	s.buffer.Put(p)
+	if p.Kind != kindNoise {
+		s.per = len(p.Data)
+	}
+	return s.buffer.Put(p)
 }
 
 // A source is where the far end's packets come from.

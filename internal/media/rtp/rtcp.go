@@ -29,6 +29,11 @@ type farReport struct {
 	lost  uint8
 	rtt   time.Duration
 	heard bool
+
+	// Of its extended report; zero while unknown.
+	mos    int           // of what it hears, in tenths
+	system time.Duration // its part of the delay, both ways
+	rerl   int           // how much softer its echo is, dB
 }
 
 func (s *Stream) sendReports() {
@@ -61,7 +66,7 @@ func (s *Stream) report(bye bool) {
 
 	now := time.Now()
 	be := binary.BigEndian
-	b := make([]byte, 0, 128)
+	b := make([]byte, 0, 192)
 	blocks := byte(0)
 	if recv.on {
 		blocks = 1
@@ -101,6 +106,7 @@ func (s *Stream) report(bye bool) {
 	}
 	be.PutUint16(b[at0+2:], uint16((len(b)-at0)/4-1))
 
+	b = s.appendXR(b)
 	if bye {
 		b = append(b, version|1, packetBYE, 0, 1)
 		b = be.AppendUint32(b, s.ssrc)
@@ -164,6 +170,9 @@ func (s *Stream) takeReport(b []byte, from netip.AddrPort, now time.Time) {
 			blocks = p[28:]
 		case p[1] == packetRR && n >= 8:
 			blocks = p[8:]
+		case p[1] == packetXR:
+			s.takeXR(p[8:])
+			continue
 		}
 		for range p[0] & 31 {
 			if len(blocks) < 24 {

@@ -104,6 +104,9 @@ type Stream struct {
 	codes  [jitter.MaxData]byte // of a packet, one for each tick
 	keys   keysHeard
 	recv   reception
+	losses losses
+	codec  Codec     // of the latest sound
+	per    int       // samples in its packet
 	latest time.Time // when it was heard
 	far    farReport
 	count  Stats // what the receivers count

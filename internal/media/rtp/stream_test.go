@@ -852,8 +852,11 @@ func TestReports(t *testing.T) {
 			if _, ok := ps[1].(*rtcp.SourceDescription); !ok {
 				t.Errorf("report %d has no description", i)
 			}
+			if xr, ok := ps[2].(*rtcp.ExtendedReport); !ok || len(xr.Reports) != 1 {
+				t.Errorf("report %d has no metrics", i)
+			}
 		}
-		if bye, ok := got[4][2].(*rtcp.Goodbye); !ok || bye.Sources[0] != a.ssrc {
+		if bye, ok := got[4][3].(*rtcp.Goodbye); !ok || bye.Sources[0] != a.ssrc {
 			t.Errorf("the last report ends with %+v", got[4])
 		}
 	})
