@@ -170,7 +170,7 @@ func (s *Stream) takeReport(b []byte, from netip.AddrPort, now time.Time) {
 			blocks = p[28:]
 		case p[1] == packetRR && n >= 8:
 			blocks = p[8:]
-		case p[1] == packetXR:
+		case p[1] == packetXR && n >= 8:
 			s.takeXR(p[8:])
 			continue
 		}

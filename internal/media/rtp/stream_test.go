@@ -973,6 +973,7 @@ func FuzzReceive(f *testing.F) {
 	e := make([]byte, 16)
 	header{marker: true, pt: 101, seq: 2, time: 5, ssrc: 1}.put(e)
 	f.Add(e, []byte{})
+	f.Add([]byte{0x80, 207, 0, 10, 0, 0, 0, 1, 7, 0, 0, 8, 31: 0, 43: 0}, []byte{0x80, 207, 0, 2, 0, 0, 0, 1, 7, 0, 0, 0})
 	f.Add([]byte{0xbf, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff}, []byte{0x80, 200, 0, 6})
 	s, far := deaf(101)
 	f.Fuzz(func(t *testing.T, a, b []byte) {
