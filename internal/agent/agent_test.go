@@ -247,8 +247,11 @@ func TestSessions(t *testing.T) {
 	}
 
 	// What is configured, in its order; both sides may number it as they like.
-	l.cfg.Codecs, l.cfg.PacketTime = []string{"g726", "g722", "pcma"}, 40*time.Millisecond
+	l.cfg.Codecs, l.cfg.PacketTime = []string{"g726", "g722", "g726", "pcma"}, 45*time.Millisecond
 	ours := us.hears(l, 4000)
+	if want := []sdp.Codec{sdp.G726, sdp.G722, sdp.PCMA}; !slices.Equal(ours.Codecs, want) || ours.Ptime != 40*time.Millisecond {
+		t.Errorf("we hear %v in packets of %v", ours.Codecs, ours.Ptime)
+	}
 	offer, err = sdp.Parse([]byte("v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n" +
 		"m=audio 5004 RTP/AVP 0 8 115 9\r\na=rtpmap:115 G726-32/8000\r\na=maxptime:30\r\n"))
 	if err != nil {

@@ -307,15 +307,17 @@ var codecs = map[string]sdp.Codec{
 func (e *extension) hears(l *line, port uint16) sdp.Session {
 	s := sdp.Session{
 		Addr:     netip.AddrPortFrom(netip.IPv4Unspecified(), port),
-		Ptime:    l.cfg.PacketTime,
+		Ptime:    l.cfg.PacketTime.Truncate(hal.FrameTime),
 		MaxPtime: rtp.MaxPacket,
 		Metrics:  true,
 	}
 	if l.cfg.Keys == "rtp" {
 		s.Events, s.Flash = eventType, e.flash
 	}
-	for _, c := range l.cfg.Codecs {
-		s.Codecs = append(s.Codecs, codecs[c])
+	for _, name := range l.cfg.Codecs {
+		if c := codecs[name]; !slices.Contains(s.Codecs, c) {
+			s.Codecs = append(s.Codecs, c)
+		}
 	}
 	switch {
 	case len(s.Codecs) > 0:
