@@ -93,8 +93,8 @@ func (c *call) frame(i int) {
 		c.p.Time += 2 * jitter.Pull
 	}
 	period := 0
-	if c.buffer.Moves() {
-		period = c.conceal.Period()
+	if most := c.buffer.Moves(); most > 0 {
+		period = c.conceal.Period(most)
 	}
 	c.buffer.Get(&c.listener.frame, max(0, jitter.Pull-c.n), period)
 	c.decode()
