@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"runtime"
 	"strconv"
 	"time"
@@ -17,10 +19,11 @@ var benchCommands = []command{{
 	name: "bench", args: "call N [SECONDS]",
 	short: "carries the sound of N calls, as fast as it goes, and says what that costs",
 	long: `
-Each call is what a cord does every 10 ms: cancel the echo with 128
-taps, listen for keys, code, decode out of the jitter buffer, conceal 1 % of the packets, mix a tone. SECONDS of sound, 10
-unless said. To count instructions: valgrind --tool=callgrind dsptool bench
-call 1, or qemu-mipsel with a counting plugin.`,
+Each call is what a cord does every 10 ms: cancel the echo of a telephone with
+128 taps, listen for keys, code, take a packet in 50, lose one in 100, decode,
+conceal, mix a tone that comes now and then. Both ends speak most of the time,
+often at once. SECONDS of sound, 10 unless said. What it costs in instructions,
+make cost counts.`,
 	run: runBench,
 }}
 
@@ -36,9 +39,12 @@ func runBench(args []string, s std) error {
 	if err != nil || n < 1 || seconds < 1 {
 		return wrong("want whole numbers above 0")
 	}
+	here, there := babble(1, 110), babble(2, 190)
+	code := make([]byte, len(there))
+	g711.Mu.Encode(code, there)
 	calls := make([]*call, n)
 	for i := range calls {
-		calls[i] = newCall()
+		calls[i] = newCall(here, code)
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -56,36 +62,41 @@ func runBench(args []string, s std) error {
 	return nil
 }
 
-// A call is both ways of one, joined in the middle.
+// A call is one end of it, as a cord has it: a telephone whose line throws back
+// what its ear hears, and somebody far away.
 type call struct {
 	listener
-	keys  dtmf.Detector
-	echo  echo.Canceller
-	mouth tone.Player
-	ear   tone.Player
-	said  [jitter.Pull]int16
-	tone  [jitter.Pull]int16
-	code  [2 * jitter.Pull]byte
-	p     jitter.Packet
+	keys dtmf.Detector
+	echo echo.Canceller
+	ear  tone.Player
+
+	said [jitter.Pull]int16 // the mouth, with the echo
+	mix  [jitter.Pull]int16 // the ear
+	code [jitter.Pull]byte
+	p    jitter.Packet
+
+	here  []int16 // what both ends say, over and over
+	there []byte
+	at    int
 }
 
-func newCall() *call {
-	c := &call{}
-	c.mouth.Play(tone.Tone{Steps: []tone.Step{{Hz: [4]uint16{210, 430, 1500}, AM: 4}}, Level: -20})
+func newCall(here []int16, there []byte) *call {
+	c := &call{p: jitter.Packet{SSRC: 1, Kind: sound}, here: here, there: there}
 	c.ear.Play(tone.Usual(tone.CallWaiting))
 	return c
 }
 
 func (c *call) frame(i int) {
-	c.mouth.Read(c.said[:])
-	for k, x := range c.tone { // what was played comes back, 12 dB softer
+	copy(c.said[:], c.here[c.at:])
+	for k, x := range c.mix { // what was played comes back, 12 dB softer
 		c.said[k] += x >> 2
 	}
-	c.echo.Cancel(c.said[:], c.tone[:], c.said[:])
+	c.echo.Cancel(c.said[:], c.mix[:], c.said[:])
 	c.keys.Hear(c.said[:])
-	g711.A.Encode(c.code[i%2*jitter.Pull:], c.said[:])
+	g711.Mu.Encode(c.code[:], c.said[:])
+
 	if i%2 == 1 {
-		c.p.Kind, c.p.Data = sound, c.code[:]
+		c.p.Data = c.there[c.at-jitter.Pull:][:2*jitter.Pull]
 		if c.p.Seq%100 != 99 {
 			c.buffer.Put(c.p)
 		}
@@ -93,14 +104,58 @@ func (c *call) frame(i int) {
 		c.p.Time += 2 * jitter.Pull
 	}
 	period := 0
-	if c.buffer.Moves() {
-		period = c.conceal.Period()
+	if most := c.buffer.Moves(); most > 0 {
+		period = c.conceal.Period(most)
 	}
 	c.buffer.Get(&c.listener.frame, max(0, jitter.Pull-c.n), period)
 	c.decode()
-	c.ear.Read(c.tone[:])
-	for k := range c.tone {
-		c.tone[k] = int16(min(max(int32(c.tone[k])+int32(c.left[k]), -32768), 32767))
+	c.ear.Read(c.mix[:])
+	for k := range c.mix {
+		c.mix[k] = int16(min(max(int32(c.mix[k])+int32(c.left[k]), -32768), 32767))
 	}
 	c.n = copy(c.left[:], c.left[jitter.Pull:c.n])
+	if c.at += jitter.Pull; c.at == len(c.here) {
+		c.at = 0
+	}
+}
+
+// babble is 10 s of what has the rhythm, the pitch and the formants of a voice,
+// near -20 dBm0 while it speaks, and a room's noise at -58. It is made of
+// integers, so that it costs little beside the calls.
+func babble(seed uint64, pitch int) []int16 {
+	r := rand.New(rand.NewPCG(seed, 1))
+	s := make([]int16, 80000)
+	var y, was [3]int32
+	for from := 0; from < len(s); {
+		long := 800 + r.IntN(1600) // a syllable
+		hz := [3]int{300 + r.IntN(500), 900 + r.IntN(1400), 2300 + r.IntN(800)}
+		var bend, sharp [3]int32 // of a formant, Q14
+		for k, f := range hz {
+			const radius = 0.96
+			bend[k] = int32(math.Round(32768 * radius * math.Cos(2*math.Pi*float64(f)/8000)))
+			sharp[k] = int32(math.Round(16384 * radius * radius))
+		}
+		kind, loud, next := r.IntN(8), int32(50+r.IntN(100)), 0
+		for i := range min(long, len(s)-from) {
+			x := int32(0)
+			switch {
+			case kind < 2: // a pause
+			case kind == 2: // a hiss
+				x = int32(r.IntN(801) - 400)
+			default:
+				if next--; next < 0 {
+					next = 40000 / (pitch * (5 + i/long))
+					x = 3000
+				}
+			}
+			x = x * loud / 100 * int32(min(i, long-i, 160)) / 160
+			for k := range y {
+				y[k], was[k] = x+(bend[k]*y[k]-sharp[k]*was[k])>>14, y[k]
+				x = y[k]
+			}
+			s[from+i] = int16(min(max(x+int32(r.IntN(71)-35), -32768), 32767))
+		}
+		from += long
+	}
+	return s
 }

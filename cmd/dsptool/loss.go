@@ -268,8 +268,8 @@ func (l *listener) listen(list []arrival, samples int, s std) error {
 			list = list[1:]
 		}
 		period := 0
-		if l.buffer.Moves() {
-			period = l.conceal.Period()
+		if most := l.buffer.Moves(); most > 0 {
+			period = l.conceal.Period(most)
 		}
 		before := l.n
 		l.buffer.Get(&l.frame, max(0, jitter.Pull-l.n), period)

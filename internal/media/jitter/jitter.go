@@ -321,11 +321,16 @@ func (b *Buffer) move(ticks int32) {
 	b.play += uint32(ticks - min(ticks, ring))
 }
 
-// Moves reports whether the next Get would leave out a period or repeat one if
-// it were given one. Finding it costs too much to be done each time.
-func (b *Buffer) Moves() bool {
-	d := b.astray(Pull)
-	return d > 1 || d < -Pull/2
+// Moves is how long a period the next Get would leave out or repeat if it were
+// given one; 0 is none. Finding one costs too much to be done each time.
+func (b *Buffer) Moves() (most int) {
+	switch d := int(b.astray(Pull)); {
+	case d > 1:
+		return min(d, MaxPeriod)
+	case d < -Pull/2:
+		return MaxPeriod
+	}
+	return 0
 }
 
 // astray is how many ticks the finger should be farther on than it is, when

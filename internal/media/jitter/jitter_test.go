@@ -89,7 +89,7 @@ func (n network) run(r *rand.Rand) (res result) {
 			in = in[1:]
 		}
 		period := 0
-		if b.Moves() {
+		if b.Moves() > 0 {
 			if period = n.period; k%300 < 50 {
 				period = -80 // a pause of half a second in three
 			}

@@ -26,7 +26,10 @@
 // to be shorter or longer: Period and Fit.
 package plc
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // Lengths in samples of 1/8000 s.
 const (
@@ -96,7 +99,7 @@ func (c *Concealer) Lost(s []int16) {
 		c.gap, c.back = 0, 0
 	}
 	if c.gap == 0 {
-		c.wave, c.period = c.past, find(&c.past, 63)
+		c.wave, c.period = c.past, find(&c.past, maxPeriod, 63)
 		c.now, c.turn = reader{n: 1}, 0
 	}
 	for i := range s {
@@ -148,33 +151,30 @@ func (r *reader) next(c *Concealer) int16 {
 	return x
 }
 
-// Period is how many samples may be left out of the next ones, or heard twice,
-// without being noticed much: a period of a steady voice; -80 in silence, where
-// it may be any number up to that; and otherwise 0. It costs as much as the
-// beginning of a gap.
-func (c *Concealer) Period() int {
+// Period is how many samples, up to most, may be left out of the next ones, or
+// heard twice, without being noticed much: a period of a steady voice; -80 in
+// silence, where it may be any number up to that; and otherwise 0. With a most
+// of minPeriod or more it costs as much as the beginning of a gap.
+func (c *Concealer) Period(most int) int {
 	if c.gap > 0 {
 		return 0
 	}
-	shift := scale(c.past[:])
-	recent := c.past[past-span:]
-	var loud, energy int32
-	for _, x := range recent {
+	var loud int32
+	for _, x := range c.past[past-span:] {
 		loud += max(int32(x), -int32(x))
-		energy += int32(x) >> shift * (int32(x) >> shift)
 	}
-	if loud < hushed*span {
+	switch {
+	case loud < hushed*span:
 		return -80
+	case most < minPeriod:
+		return 0
 	}
-	p := find(&c.past, 6) // the shortest of those that do: it can be cut soonest
-	var cor, before int32
-	for i, x := range recent {
-		y := int32(c.past[past-span-p+i]) >> shift
-		cor += int32(x) >> shift * y
-		before += y * y
-	}
+	p := find(&c.past, min(most, maxPeriod), 6) // the shortest of those that do: it can be cut soonest
+	x := scaled(&c.past)
+	recent, before := x[past-span:], x[past-span-p:][:span]
+	cor, energy, was := product(recent, before), product(recent, recent), product(before, before)
 	// A likeness of 0.8 or more, squared.
-	if cor <= 0 || int64(cor)*int64(cor)/int64(before+1)*100 < int64(energy)*64 {
+	if cor <= 0 || int64(cor)*int64(cor)/16 < int64(energy)*int64(was)/25 {
 		return 0
 	}
 	return p
@@ -253,44 +253,61 @@ func squeeze(out, in []int16) {
 	}
 }
 
-// find is the lag at which the end of a sound is most like what was before. A
-// longer one must be more alike by a part of 2^-more; 63 is any.
-func find(s *[past]int16, more uint) int {
-	shift := scale(s[:])
-	best, most := minPeriod, int64(math.MinInt64)
-	try := func(lag, by int) {
-		var c, e int32
-		for i := past - span; i < past; i += by {
-			x, y := int32(s[i])>>shift, int32(s[i-lag])>>shift
-			c += x * y
-			e += y * y
-		}
-		// c / sqrt(e), squared with its sign.
-		v := int64(c) * int64(max(c, -c)) / int64(e+1)
-		if v > most+max(most, 0)>>more {
-			best, most = lag, v
-		}
+// find is the lag, up to most, at which the end of a sound is most like what was
+// before. A longer one must be more alike by a part of 2^-more; 63 is any.
+func find(s *[past]int16, most int, more uint) int {
+	x := scaled(s)
+	var half [past / 2]int32
+	for i := range half {
+		half[i] = x[2*i]
 	}
-	for lag := minPeriod; lag <= maxPeriod; lag += 2 {
-		try(lag, 2)
-	}
-	most = math.MinInt64
-	for mid, lag := best, max(best-1, minPeriod); lag <= min(mid+1, maxPeriod); lag++ {
-		try(lag, 1)
+	mid := 2 * search(half[:], span/2, minPeriod/2, most/2, more)
+	return search(x[:], span, max(mid-1, minPeriod), min(mid+1, most), more)
+}
+
+// search is find for one range of lags and so many samples.
+func search(x []int32, span, first, last int, more uint) int {
+	end := x[len(x)-span:]
+	best, most := first, int64(math.MinInt64)
+	// What a lag compares with has one sample that the lag before has not.
+	e := product(x[len(x)-span-first:][:span], x[len(x)-span-first:])
+	for lag := first; lag <= last; lag++ {
+		at := len(x) - span - lag
+		c := product(end, x[at:][:span])
+		// c / sqrt(e), squared with its sign. What cannot be more is not
+		// divided: without 64 bits, a division costs as much as this search
+		// of a lag.
+		limit := most + max(most, 0)>>more
+		if limit < 0 || c > 0 && int64(c)*int64(c) > limit*int64(e+1) {
+			if v := int64(c) * int64(max(c, -c)) / int64(e+1); v > limit {
+				best, most = lag, v
+			}
+		}
+		e += x[at-1]*x[at-1] - x[at+span-1]*x[at+span-1]
 	}
 	return best
 }
 
-// scale is by how many bits a sound must be made smaller, so that 32 bits hold
-// the sum of span squares.
-func scale(s []int16) int {
+// product is the sum of the products of two sounds of one length.
+func product(a, b []int32) (sum int32) {
+	for len(a) >= 4 && len(b) >= 4 {
+		p, q := (*[4]int32)(a), (*[4]int32)(b)
+		sum += p[0]*q[0] + p[1]*q[1] + p[2]*q[2] + p[3]*q[3]
+		a, b = a[4:], b[4:]
+	}
+	return sum
+}
+
+// scaled is a sound made smaller by so many bits that 32 hold the sum of span
+// squares.
+func scaled(s *[past]int16) (x [past]int32) {
 	peak := int32(0)
-	for _, x := range s {
-		peak = max(peak, int32(x), -int32(x))
+	for _, v := range s {
+		peak = max(peak, int32(v), -int32(v))
 	}
-	shift := 0
-	for peak>>shift >= 1<<11 {
-		shift++
+	shift := max(bits.Len32(uint32(peak))-11, 0)
+	for i, v := range s {
+		x[i] = int32(v) >> shift
 	}
-	return shift
+	return x
 }

@@ -157,7 +157,7 @@ func TestFit(t *testing.T) {
 		for in := row.in; len(in) > 200; frames++ {
 			p := 0
 			if frames%5 == 0 {
-				if p = c.Period(); p < 0 {
+				if p = c.Period(maxPeriod); p < 0 {
 					p = 10 + r.IntN(-p-10)
 				}
 			}
@@ -213,8 +213,63 @@ func noise(n int, peak int32) []int16 {
 func TestNoAllocation(t *testing.T) {
 	var c Concealer
 	s := voice(80)
-	if n := testing.AllocsPerRun(100, func() { c.Good(s); c.Lost(s); c.Period(); c.Fit(s, s) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { c.Good(s); c.Lost(s); c.Period(maxPeriod); c.Fit(s, s) }); n != 0 {
 		t.Errorf("%v allocations per frame", n)
+	}
+}
+
+// The search is that of every lag by the definition, in two steps.
+func TestFind(t *testing.T) {
+	plain := func(s *[past]int16, most int, more uint) int {
+		x := scaled(s)
+		best, top := minPeriod, int64(math.MinInt64)
+		try := func(lag, by int) {
+			var c, e int64
+			for i := past - span; i < past; i += by {
+				c += int64(x[i]) * int64(x[i-lag])
+				e += int64(x[i-lag]) * int64(x[i-lag])
+			}
+			if v := c * max(c, -c) / (e + 1); v > top+max(top, 0)>>more {
+				best, top = lag, v
+			}
+		}
+		for lag := minPeriod; lag <= most; lag += 2 {
+			try(lag, 2)
+		}
+		mid := best
+		best, top = max(mid-1, minPeriod), math.MinInt64
+		for lag := best; lag <= min(mid+1, most); lag++ {
+			try(lag, 1)
+		}
+		return best
+	}
+	r := rand.New(rand.NewPCG(7, 7))
+	long := voice(40000)
+	found := map[int]bool{}
+	for range 2000 {
+		var s [past]int16
+		copy(s[:], long[r.IntN(len(long)-past):])
+		switch r.IntN(4) {
+		case 0:
+			copy(s[:], noise(past, 1+r.Int32N(32767)))
+		case 1:
+			for i := range s {
+				s[i] >>= 10
+			}
+		case 2:
+			s[r.IntN(past)] = -32768
+		}
+		for _, more := range []uint{6, 63} {
+			most := minPeriod + r.IntN(maxPeriod-minPeriod+1)
+			got, want := find(&s, most, more), plain(&s, most, more)
+			if got != want {
+				t.Fatalf("%d, by the definition %d", got, want)
+			}
+			found[got] = true
+		}
+	}
+	if len(found) < 20 {
+		t.Errorf("only %d lags were found", len(found))
 	}
 }
 

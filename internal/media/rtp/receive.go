@@ -227,8 +227,8 @@ func (s *Stream) Read(f *hal.Frame) {
 	e := &s.ear
 	s.in.Lock()
 	period := 0
-	if s.buffer.Moves() {
-		period = e.conceal.Period()
+	if most := s.buffer.Moves(); most > 0 {
+		period = e.conceal.Period(most)
 	}
 	s.buffer.Get(&e.frame, max(0, hal.FrameSamples-e.n), period)
 	e.shape = s.shape
