@@ -10,12 +10,13 @@ import (
 
 var keyCommands = []command{
 	{
-		name: "dtmf-detect", args: "[-dialtone]",
+		name: "dtmf-detect", args: "[-dialtone] [-q24 ADMINISTRATION]",
 		short: "hears keys: start in ms, key, duration in ms",
 		long: `
 One line for each key that was pressed, when it ends. -dialtone listens as
 while a dial tone is played to the telephone: low frequencies, which a voice
-has and a key has not, then count for nothing.`,
+has and a key has not, then count for nothing. -q24 asks for the limits of
+another column of Q.24 than att: ntt, denmark, australia or brazil.`,
 		run: detect,
 	},
 	{
@@ -28,21 +29,30 @@ higher one is 2 dB louder. Silence of -off comes first and between the keys.`,
 	},
 }
 
+var administrations = map[string]dtmf.Administration{
+	"att": dtmf.ATT, "ntt": dtmf.NTT, "denmark": dtmf.Denmark, "australia": dtmf.Australia, "brazil": dtmf.Brazil,
+}
+
 func detect(args []string, s std) error {
 	f := set("dtmf-detect")
-	dialing := f.Bool("dialtone", false, "")
+	dialing, column := f.Bool("dialtone", false, ""), f.String("q24", "att", "")
 	if words, err := options(f, args); err != nil || len(words) > 0 {
 		return orWrong(err, words)
 	}
 	// 6 ms are what the detector looks at: it cannot know more in between.
 	const look = 48
+	admin, ok := administrations[strings.ToLower(*column)]
+	if !ok {
+		return wrong("%q is no column of Q.24: want att, ntt, denmark, australia or brazil", *column)
+	}
 	var d dtmf.Detector
 	d.DialTone(*dialing)
+	d.Use(admin)
 	var key byte
 	at, start := 0, 0
 	// A look sees the 12 ms before under a window, hence what it knows is of
-	// 6 ms ago; and an end is certain when 21 ms of the tones are missing.
-	const early, late = 6 * 8, (21 + 6) * 8
+	// 6 ms ago.
+	const early = 6 * 8
 	tell := func(end int) {
 		fmt.Fprintf(s.out, "%d %c %d\n", start/8, key, max(0, end-start)/8)
 		key = 0
@@ -50,13 +60,14 @@ func detect(args []string, s std) error {
 	err := each(s.in, look, func(x []int16) error {
 		h := d.Hear(x)
 		at += len(x)
+		end := at - early - int(h.Over.Milliseconds()*8)
 		if h.Released && key != 0 {
-			tell(at - late)
+			tell(end)
 		}
 		if h.Pressed != 0 {
 			key, start = h.Pressed, at-early-int(h.For.Milliseconds()*8)
 			if h.Released && !h.Held {
-				tell(at - late)
+				tell(end)
 			}
 		}
 		return nil

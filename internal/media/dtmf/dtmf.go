@@ -1,17 +1,19 @@
 // Package dtmf hears the keys of a telephone in the sound from its mouth.
 //
-// Its one idea: a digit is two steady sines and nothing else, for long enough.
-// Every 6 ms a Detector asks, of the last 12 ms under a Hann window, how much
-// of the energy stands at one row and one column of the keypad, and how far
-// their phases have turned since the window before, which is their frequency.
-// Windows that overlap by half add up to a constant, so the sum of the
-// amplitudes seen is the time a digit has lasted, to a fraction of a window.
+// Its one idea: a digit is two steady sines and nothing else, from one moment on
+// and for long enough. Every 6 ms a Detector asks, of the last 12 ms under a
+// Hann window, how much of the energy stands at one row and one column of the
+// keypad, and how far their phases have turned since the window before, which
+// is their frequency. Windows that overlap by half add up to a constant, so
+// the sum of the amplitudes seen is the time a digit has lasted, to a fraction
+// of a window.
 //
-//	sound ─▶ high-pass 640 Hz ─▶ 8 correlators ─▶ row, column ─▶ timing ─▶ Heard
-//	   └─▶ energy (during a call: before the high-pass)──┘
+//	sound ─▶ (with a dial tone: high-pass 640 Hz) ─▶ window ─▶ 8 correlators
+//	     Heard ◀─ timing ◀─ evidence ◀─ row, column, share of the energy ◀─┘
 //
-// Limits are those of the AT&T column of ITU-T Q.24. All arithmetic is
-// integer.
+// Limits are those of ITU-T Q.24, Table A-1; AT&T's unless another
+// Administration is asked for. All arithmetic is integer, in 32 bits where it is
+// done for each sample.
 package dtmf
 
 import (
@@ -22,29 +24,78 @@ import (
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 )
 
-// Requirements of ITU-T Q.24, AT&T, and what is asked here to be sure of them.
+// An Administration is a column of ITU-T Q.24, Table A-1.
+type Administration uint8
+
 const (
-	// "Minimum duration of signal accepted 40 ms, maximum rejected 23 ms":
-	// the middle, since the measure is exact to about 3 ms in noise.
-	minOn = 31 * permille / 6 // of hops of 6 ms
-	// "Interruption bridged 10 ms, minimum pause 40 ms": the measure is
-	// that of minOn.
-	minOff = 21 * permille / 6
-	// "Frequency accepted ±1.5 %, rejected ±3.5 %": the middle.
+	ATT Administration = iota
+	NTT
+	Denmark
+	Australia
+	Brazil
+)
+
+// limits are what is asked of a digit, in the middle between what a column says
+// must be accepted and what must be rejected.
+type limits struct {
+	on  int // shortest signal, of hops of 6 ms
+	off int // shortest pause, of the same: a shorter one is an interruption
+
+	// Power of a tone at the floor, see peak.
+	floor uint32
+
+	// Permille, column over row and row over column, with 1.5 dB for noise.
+	maxTwist, minTwist uint64
+}
+
+// The measure of time is exact to about 3 ms in noise, that of level and twist
+// to 1 dB. All columns accept a frequency that is off by 1.8 % at the rows and
+// columns, or by less, and reject one that is off by 3 % or more.
+var columns = [...]limits{
+	// Signal: 40 ms accepted, 23 rejected; pause: 40 ms, interruption bridged 10;
+	// operation at 0 to -25 dBm, none at -55; high group +4 to -8 dB.
+	ATT: {on: ms(31), off: ms(21), floor: peak(287), maxTwist: 3548, minTwist: 8912},
+	// 40, 24; 30, 10; -3 to -24, -29; 5 dB.
+	NTT: {on: ms(32), off: ms(20), floor: peak(1080), maxTwist: 4467, minTwist: 4467},
+	// 40, 20; 40, 20; -2 to -27, -36; 6 dB.
+	Denmark: {on: ms(30), off: ms(30), floor: peak(607), maxTwist: 5623, minTwist: 5623},
+	// 40, 25; 70, 12; -5 to -27, -30; 10 dB.
+	Australia: {on: ms(32), off: ms(32), floor: peak(858), maxTwist: 14125, minTwist: 14125},
+	// 40, 20; 30, 10; -3 to -25, -50; 9 dB.
+	Brazil: {on: ms(30), off: ms(20), floor: peak(287), maxTwist: 11220, minTwist: 11220},
+}
+
+// ms is a time in permille of hops.
+func ms(t int) int { return t * permille / 6 }
+
+// peak is the power of a tone with that peak, 32767 * 10^((dBm0-3.14)/20).
+func peak(a uint32) uint32 { return a * a * 9 / 16 }
+
+// What is asked besides, so that neither speech nor music dials.
+const (
+	// "Frequency accepted ±1.5 %, rejected ±3.5 %", or 1.8 and 3.0: the middle.
 	maxOff = 240 // of 10^-4
 	// A voice glides, a key does not.
 	maxSpread = 240 // of 10^-4, between the hops of one digit
-	// "High group +4 to -8 dB against the low group", and 1.5 dB for
-	// noise: 10^0.55 and 10^0.95.
-	maxTwist, minTwist = 3548, 8912 // permille, column/row and row/column
+
 	// Of the energy in the window, the two tones must have this share.
-	// White noise 15 dB below the digit leaves 97 % of what the filters
-	// pass; speech, rarely more than half.
+	// White noise 15 dB below the digit leaves 97 %, 10 dB below 91 %; speech,
+	// rarely more than half.
 	minShare = 820 // permille
 
-	// One window alone happens in speech; three in a row that agree on
-	// both frequencies, seldom.
-	minHops = 3
+	// What a hop has above noShare, up to allShare, is evidence, if it is as
+	// loud as the one before; noise 15 dB below the weaker tone changes it by
+	// 5 % in the mean. Two hops without fault are enough evidence. A chord or a
+	// vowel has little of it in each.
+	noShare, allShare = 800, 920
+	minEvidence       = 2 * (allShare - noShare)
+	maxStep           = 4 // a quarter of the louder one
+
+	// A key begins at once. Of a chord that happens to be at two of its
+	// frequencies one tone or the other has sounded before: in the last hops
+	// both must have been below a quarter of what they are.
+	onset    = 5 // hops
+	minOnset = 4
 
 	permille = 1000
 )
@@ -60,20 +111,21 @@ type Heard struct {
 	Pressed  byte          // the key that was recognised in this stretch, or 0
 	For      time.Duration // how long it had sounded by then
 	Released bool          // the key recognised before, or in this stretch, has ended
+	Over     time.Duration // how long before, if it has
 	Held     bool          // a key is sounding at the end of this stretch
 	Maybe    bool          // so does something that may become a key: mute it, if digits travel beside the sound
 }
 
-// A Detector listens to one telephone. The zero Detector is ready. It belongs
-// to one goroutine and never allocates.
+// A Detector listens to one telephone. The zero Detector is ready, with AT&T's
+// limits. It belongs to one goroutine and never allocates.
 type Detector struct {
 	dialTone bool
+	admin    Administration
 
 	low     [2]section    // the high-pass
-	raw     [window]int16 // sound, the oldest first
-	pass    [window]int32 // the same behind the high-pass
+	sound   [window]int16 // the oldest first; with a dial tone, behind the high-pass
 	n       int           // samples of the second half that are there
-	last    look          // of the hop before
+	looks   [onset]look   // of the hops before, the latest first
 	held    candidate     // the key that sounds; key 0 is none
 	waiting candidate     // what may become one
 }
@@ -84,24 +136,27 @@ type Detector struct {
 // and a key has not.
 func (d *Detector) DialTone(on bool) { d.dialTone = on }
 
+// Use makes an administration's limits those of the Detector.
+func (d *Detector) Use(a Administration) { d.admin = a }
+
 // Hear listens to the next samples, of any number; 80 are usual.
 func (d *Detector) Hear(sound []int16) (h Heard) {
 	for len(sound) > 0 {
 		k := min(hop-d.n, len(sound))
-		for i, x := range sound[:k] {
-			d.raw[hop+d.n+i] = x
-			d.pass[hop+d.n+i] = d.low[1].pass(&highPass[1], d.low[0].pass(&highPass[0], int32(x)<<6)) >> 6
+		fresh := d.sound[hop+d.n:][:k]
+		copy(fresh, sound)
+		if d.dialTone {
+			d.highPass(fresh)
 		}
 		sound = sound[k:]
 		if d.n += k; d.n == hop {
 			d.hop(&h)
-			copy(d.raw[:hop], d.raw[hop:])
-			copy(d.pass[:hop], d.pass[hop:])
+			copy(d.sound[:hop], d.sound[hop:])
 			d.n = 0
 		}
 	}
 	h.Held = d.held.key != 0
-	h.Maybe = h.Held || d.last.key != 0
+	h.Maybe = h.Held || d.looks[0].key != 0
 	return h
 }
 
@@ -109,25 +164,27 @@ func (d *Detector) Hear(sound []int16) (h Heard) {
 type look struct {
 	key      byte // that stands alone in it, or 0
 	row, col int8 // the strongest of each group
+	energy   uint32
 	z        [8]phasor
-	amp      [8]uint32 // of each tone; 6144 is a sine of peak 1
 }
 
-// A phasor is one tone in one window. Only its angle is used.
+// A phasor is one tone as it stands in the middle of a window. A sine of peak a
+// has a length of 0.75 a.
 type phasor struct{ re, im int32 }
+
+func (z phasor) power() uint32 { return uint32(z.re*z.re) + uint32(z.im*z.im) }
+
+func (z phasor) length() uint32 { return root(z.power()) }
 
 // hop looks at the window that has just become full.
 func (d *Detector) hop(h *Heard) {
-	l := d.look()
-	dev, turned := d.turned(&l)
-	before := d.last
-	d.last = l
-
+	limit := &columns[d.admin]
+	l := d.look(limit)
 	if d.held.key != 0 {
 		d.held.add(&l)
-		if d.held.off >= minOff {
+		if d.held.off >= limit.off {
+			h.Released, h.Over = true, length(d.held.off)
 			d.held = candidate{}
-			h.Released = true
 		}
 	}
 	if d.waiting.key != 0 {
@@ -135,117 +192,103 @@ func (d *Detector) hop(h *Heard) {
 	}
 	if l.key != 0 && l.key != d.held.key {
 		if l.key != d.waiting.key {
-			d.waiting.start(&before, &l)
+			d.waiting.start(&d.looks, &l)
 		}
-		d.waiting.valid(dev, turned)
+		if l.key == d.looks[0].key {
+			d.waiting.listen(&d.looks[0], &l)
+		}
 	}
-	if d.waiting.key == 0 {
-		return
-	}
-	if d.waiting.off >= minOff {
+	copy(d.looks[1:], d.looks[:])
+	d.looks[0] = l
+
+	switch {
+	case d.waiting.key == 0:
+	case d.waiting.off >= limit.off:
 		d.waiting = candidate{}
-		return
-	}
-	if d.waiting.certain() {
+	case d.waiting.certain(limit):
+		h.Pressed, h.For = d.waiting.key, length(d.waiting.on())
 		if d.held.key != 0 {
-			h.Released = true
+			h.Released, h.Over = true, h.For
 		}
 		d.held, d.waiting = d.waiting, candidate{}
-		h.Pressed = d.held.key
-		h.For = time.Duration(d.held.on()) * hop * time.Second / (8000 * permille)
 	}
 }
 
+// length is so many permille of a hop.
+func length(hops int) time.Duration {
+	return time.Duration(hops) * hop * time.Second / (8000 * permille)
+}
+
 // look finds row, column and whether they are alone.
-func (d *Detector) look() (l look) {
-	peak := int32(0)
-	for _, x := range d.pass {
-		peak = max(peak, x, -x)
-	}
-	if peak < floorPeak {
+func (d *Detector) look(limit *limits) (l look) {
+	var f folded
+	l.energy = f.fold(&d.sound)
+	if l.energy < limit.floor {
 		return l
 	}
+	rows, cols := f.correlate(&carriers[0]), f.correlate(&carriers[1])
+	copy(l.z[:4], rows[:])
+	copy(l.z[4:], cols[:])
+	l.row, l.col = strongest(&rows), 4+strongest(&cols)
 
-	// The window, scaled to 13 bits so that 32 bits hold all sums.
-	up := 13 - bits.Len32(uint32(peak))
-	var x [window]int32
-	var total uint32
-	for i, s := range d.pass {
-		if up >= 0 {
-			s <<= up
-		} else {
-			s >>= -up
-		}
-		s = (s*hann[i] + 1<<14) >> 15
-		x[i] = s
-		total += uint32(s * s)
-	}
-	energy := uint64(total)
-	if !d.dialTone {
-		// As far as it goes above what has passed the filter.
-		energy = 0
-		for i, s := range d.raw {
-			s := (int32(s)*hann[i] + 1<<14) >> 15
-			energy += uint64(uint32(s * s))
-		}
-		if up >= 0 {
-			energy <<= 2 * up
-		} else {
-			energy >>= -2 * up
-		}
-	}
-
-	var power [8]uint64
-	for f := range power {
-		var re, im int32
-		c := &carriers[f]
-		for i, s := range x {
-			re += s * c[i].re
-			im -= s * c[i].im
-		}
-		power[f] = uint64(int64(re)*int64(re)) + uint64(int64(im)*int64(im))
-		l.z[f] = phasor{re >> 15, im >> 15}
-		l.amp[f] = uint32(root(power[f]) >> (up + 4))
-	}
-	for f := int8(1); f < 4; f++ {
-		if power[f] > power[l.row] {
-			l.row = f
-		}
-	}
-	l.col = 4
-	for f := int8(5); f < 8; f++ {
-		if power[f] > power[l.col] {
-			l.col = f
-		}
-	}
-
-	// A sine of peak a gives |z| = a·48/2·2^12 and an energy under the
-	// window of a²·36/2, so energy is |z|² / 2^29.
-	row, col := power[l.row]>>29, power[l.col]>>29
-	if (row+col)*permille >= energy*minShare &&
-		col*permille <= row*maxTwist && row*permille <= col*minTwist &&
-		l.amp[l.row] >= floorAmp && l.amp[l.col] >= floorAmp {
+	// The power of a sine that is alone is the energy.
+	row, col := uint64(l.z[l.row].power()), uint64(l.z[l.col].power())
+	if (row+col)*permille >= uint64(l.energy)*minShare &&
+		col*permille <= row*limit.maxTwist && row*permille <= col*limit.minTwist &&
+		row >= uint64(limit.floor) && col >= uint64(limit.floor) {
 		l.key = tone.Pad[l.row][l.col-4]
 	}
 	return l
 }
 
-// turned is how far the two tones of a window are from their frequencies, in
-// 10^-4, if the window before shows the same key.
-func (d *Detector) turned(l *look) (dev [2]int32, ok bool) {
-	if l.key == 0 || d.last.key != l.key {
-		return dev, false
+func strongest(z *[4]phasor) (most int8) {
+	for i := range z {
+		if z[i].power() > z[most].power() {
+			most = int8(i)
+		}
 	}
-	for i, f := range [2]int8{l.row, l.col} {
-		a, b := d.last.z[f], l.z[f]
-		// b times the conjugate of a: its angle is that from a to b.
-		re := int64(b.re)*int64(a.re) + int64(b.im)*int64(a.im)
-		im := int64(b.im)*int64(a.re) - int64(b.re)*int64(a.im)
-		turn := int32(int16(angle(re, im) - advance[f]))
-		// A turn of 2^16 in a hop of 6 ms is 166.7 Hz.
-		dev[i] = turn * 25431 / (1000 * int32(frequencies[f]))
+	return most
+}
+
+// A folded is a window with its second half laid over the mirrored first. Around
+// the middle a cosine is the same on both sides and a sine is its negative, so
+// half the products do.
+type folded [hop]struct{ sum, diff int32 }
+
+// fold weighs a window, folds it, and returns twice its energy. Samples lose three
+// bits on the way, so that all sums have 32: the largest a correlator can come to
+// is 24 * 8192 * 2^13 < 2^31.
+func (f *folded) fold(x *[window]int16) (energy uint32) {
+	mid := int32(x[hop]) >> 3
+	f[0].sum, f[0].diff = mid, 0
+	energy = 2 * uint32(mid*mid)
+	for k := 1; k < hop; k++ {
+		a, b, w := int32(x[hop+k]), int32(x[hop-k]), hann[k]
+		sum, diff := ((a+b)*w+1<<16)>>17, ((a-b)*w+1<<16)>>17
+		f[k].sum, f[k].diff = sum, diff
+		energy += uint32(sum*sum) + uint32(diff*diff)
 	}
-	return dev, true
+	return energy
+}
+
+// correlate finds the four tones of a group in a window.
+func (f *folded) correlate(group *[hop][4]phasor) (z [4]phasor) {
+	var a, b, c, d phasor // registers, which an array is not
+	for k := range f {
+		sum, diff, g := f[k].sum, f[k].diff, &group[k]
+		a.re += sum * g[0].re
+		a.im -= diff * g[0].im
+		b.re += sum * g[1].re
+		b.im -= diff * g[1].im
+		c.re += sum * g[2].re
+		c.im -= diff * g[2].im
+		d.re += sum * g[3].re
+		d.im -= diff * g[3].im
+	}
+	return [4]phasor{
+		{a.re >> 15, a.im >> 15}, {b.re >> 15, b.im >> 15},
+		{c.re >> 15, c.im >> 15}, {d.re >> 15, d.im >> 15},
+	}
 }
 
 // A candidate is a key and the hops it may have sounded in.
@@ -253,25 +296,35 @@ type candidate struct {
 	key      byte
 	row, col int8
 	n        int             // hops kept in amp
-	amp      [past][2]uint32 // of row and column, the oldest first
+	amp      [past][2]uint32 // lengths of row and column, the oldest first
 	top      [2]uint32       // the largest of each
+	before   [2]uint32       // the smallest of each, before it began
 	off      int             // permille of hops that have been missing at the end
-	hops     int             // that were valid
-	devs     int             // kept in dev
+	evidence int
+	devs     int // kept in dev
 	dev      [past - 1][2]int32
 }
 
 // start begins anew with the key that l shows. The window before may have
 // seen its beginning.
-func (c *candidate) start(before, l *look) {
+func (c *candidate) start(looks *[onset]look, l *look) {
 	*c = candidate{key: l.key, row: l.row, col: l.col}
-	c.add(before)
+	c.add(&looks[0])
+	c.before = c.amp[0]
+	for i := range looks[1:] {
+		a := c.lengths(&looks[1+i])
+		c.before[0], c.before[1] = min(c.before[0], a[0]), min(c.before[1], a[1])
+	}
 	c.add(l)
+}
+
+func (c *candidate) lengths(l *look) [2]uint32 {
+	return [2]uint32{l.z[c.row].length(), l.z[c.col].length()}
 }
 
 // add counts a hop, whatever it shows.
 func (c *candidate) add(l *look) {
-	a := [2]uint32{l.amp[c.row], l.amp[c.col]}
+	a := c.lengths(l)
 	if c.n == past {
 		copy(c.amp[:], c.amp[1:])
 		c.n--
@@ -288,13 +341,13 @@ func (c *candidate) add(l *look) {
 
 // part is how much of the window the tones filled, in permille.
 func (c *candidate) part(a [2]uint32) int {
-	p := permille
+	p := uint32(permille)
 	for i := range a {
 		if c.top[i] != 0 {
-			p = min(p, int(uint64(a[i])*permille/uint64(c.top[i])))
+			p = min(p, a[i]*permille/c.top[i])
 		}
 	}
-	return p
+	return int(p)
 }
 
 // on is how long the tones have sounded, in permille of hops.
@@ -305,26 +358,40 @@ func (c *candidate) on() (sum int) {
 	return sum
 }
 
-// valid counts a hop in which the key stood alone.
-func (c *candidate) valid(dev [2]int32, ok bool) {
-	c.hops++
-	if !ok {
-		return
-	}
+// listen weighs a hop in which the key stood alone, as in that before.
+func (c *candidate) listen(before, l *look) {
 	if c.devs == len(c.dev) {
 		copy(c.dev[:], c.dev[1:])
 		c.devs--
 	}
-	c.dev[c.devs] = dev
+	dev := &c.dev[c.devs]
 	c.devs++
+
+	steady, alone := true, uint64(0)
+	for i, f := range [2]int8{l.row, l.col} {
+		turn := int32(l.z[f].turned(before.z[f]) - advance[f])
+		// A turn of 2^16 in a hop of 6 ms is 166.7 Hz.
+		dev[i] = turn * 25431 / (1000 * int32(frequencies[f]))
+		// A tone that is off by 2^15 d turns a window has lost 1.29 d² of its power.
+		alone += uint64(l.z[f].power()) * uint64(1<<20+int64(turn)*int64(turn)*1321>>20) >> 20
+
+		was, is := c.amp[c.n-2][i], c.amp[c.n-1][i]
+		steady = steady && max(was, is)-min(was, is) <= max(was, is)/maxStep
+	}
+	if share := int(alone * permille / uint64(l.energy)); steady && share > noShare {
+		c.evidence += min(share, allShare) - noShare
+	}
 }
 
 // certain reports whether a key was pressed.
-func (c *candidate) certain() bool {
-	if c.hops < minHops || c.devs == 0 || c.on() < minOn {
+func (c *candidate) certain(limit *limits) bool {
+	if c.evidence < minEvidence || c.on() < limit.on {
 		return false
 	}
 	for i := range 2 {
+		if c.before[i] > c.top[i]/minOnset {
+			return false
+		}
 		var sum int32
 		low, high := c.dev[0][i], c.dev[0][i]
 		for _, d := range c.dev[:c.devs] {
@@ -340,24 +407,36 @@ func (c *candidate) certain() bool {
 }
 
 // A section is a filter of second order, y = b0 x + b1 x1 + b2 x2 - a1 y1 -
-// a2 y2, on samples with 6 bits of fraction.
+// a2 y2.
 type section struct{ x1, x2, y1, y2 int32 }
 
-// A shape is the numbers of a section, Q26.
-type shape struct{ b0, b1, b2, a1, a2 int64 }
+// A shape is the numbers of a section, Q13. What comes out is below 2^17, so that
+// a sum is right in 32 bits whatever its terms are.
+type shape struct{ b0, b1, b2, a1, a2 int32 }
 
-// highPass is elliptic, order 4, 640 Hz, 0.5 dB of ripple, 38 dB below 440 Hz:
-// the dial tones of the world are below, the keypad's rows above.
-var highPass = [2]shape{
-	{35022463, -69355816, 35022463, -69534439, 25698581},
-	{67108864, -127918527, 67108864, -111807336, 59514183},
+// elliptic is a high-pass of order 4, 640 Hz, 0.5 dB of ripple, 38 dB below
+// 440 Hz: the dial tones of the world are below, the keypad's rows above.
+var elliptic = [2]shape{
+	{4275, -8466, 4275, -8488, 3137},
+	{8192, -15615, 8192, -13648, 7265},
 }
 
-func (s *section) pass(h *shape, x int32) int32 {
-	y := int32((h.b0*int64(x) + h.b1*int64(s.x1) + h.b2*int64(s.x2) - h.a1*int64(s.y1) - h.a2*int64(s.y2) + 1<<25) >> 26)
-	s.x2, s.x1 = s.x1, x
-	s.y2, s.y1 = s.y1, y
-	return y
+// pass takes a sample and returns what comes out, and the section after it.
+func (s section) pass(h *shape, x int32) (int32, section) {
+	y := (h.b0*x + h.b1*s.x1 + h.b2*s.x2 - h.a1*s.y1 - h.a2*s.y2 + 1<<12) >> 13
+	return y, section{x, s.x1, y, s.y1}
+}
+
+// highPass takes what is below the rows out of x.
+func (d *Detector) highPass(x []int16) {
+	a, b := d.low[0], d.low[1]
+	for i, v := range x {
+		var y int32
+		y, a = a.pass(&elliptic[0], int32(v))
+		y, b = b.pass(&elliptic[1], y)
+		x[i] = int16(min(max(y, -32768), 32767))
+	}
+	d.low[0], d.low[1] = a, b
 }
 
 // frequencies are the rows, then the columns.
@@ -369,39 +448,38 @@ var frequencies = func() (f [8]uint16) {
 
 // advance is how far the phase of each frequency turns in a hop; 2^16 is a
 // full turn.
-var advance = func() (a [8]uint16) {
+var advance = func() (a [8]int16) {
 	for i, f := range frequencies {
-		a[i] = uint16((uint64(f)*hop<<16 + 4000) / 8000)
+		a[i] = int16((uint64(f)*hop<<16 + 4000) / 8000)
 	}
 	return a
 }()
 
-// carriers are the frequencies over a window, Q12.
-var carriers = func() (c [8][window]phasor) {
+// carriers are the rows and the columns from the middle of a window on, Q13.
+var carriers = func() (c [2][hop][4]phasor) {
 	for i, f := range frequencies {
-		for n := range c[i] {
-			sin, cos := math.Sincos(2 * math.Pi * float64(f) * float64(n) / 8000)
-			c[i][n] = phasor{int32(math.Round(4096 * cos)), int32(math.Round(4096 * sin))}
+		for k := range hop {
+			sin, cos := math.Sincos(2 * math.Pi * float64(f) * float64(k) / 8000)
+			c[i/4][k][i%4] = phasor{int32(math.Round(8192 * cos)), int32(math.Round(8192 * sin))}
 		}
 	}
 	return c
 }()
 
-// hann is the window, Q15; two of them half a window apart add up to 1.
-var hann = func() (w [window]int32) {
-	for n := range w {
-		w[n] = int32(math.Round(16384 * (1 - math.Cos(2*math.Pi*float64(n)/window))))
+// hann is the window from its middle on, Q14; two of them half a window apart
+// add up to 1.
+var hann = func() (w [hop]int32) {
+	for k := range w {
+		w[k] = int32(math.Round(8192 * (1 + math.Cos(2*math.Pi*float64(k)/window))))
 	}
 	return w
 }()
 
-const (
-	floorPeak = 200        // samples; two tones at the floor have peaks above it
-	floorAmp  = 287 * 6144 // of a tone at the floor: peak 32767 * 10^((floor-3.14)/20)
-)
-
-// angle is the direction of a vector, 2^16 a full turn, within 0.3 degrees.
-func angle(re, im int64) uint16 {
+// turned is the angle from a to z, 2^16 a full turn, within 0.3 degrees.
+func (z phasor) turned(a phasor) int16 {
+	// z times the conjugate of a.
+	re := int64(z.re)*int64(a.re) + int64(z.im)*int64(a.im)
+	im := int64(z.im)*int64(a.re) - int64(z.re)*int64(a.im)
 	x, y := max(re, -re), max(im, -im)
 	if x == 0 && y == 0 {
 		return 0
@@ -410,27 +488,27 @@ func angle(re, im int64) uint16 {
 	if swap {
 		x, y = y, x
 	}
-	if n := bits.Len64(uint64(x)) - 30; n > 0 {
+	if n := bits.Len64(uint64(x)) - 15; n > 0 {
 		x, y = x>>n, y>>n
 	}
 	// The arc tangent of q is near q (pi/4 + 0.273 (1 - q)).
-	q := y << 15 / x
-	a := int32(q * (8192 + 2847*(1<<15-q)>>15) >> 15)
+	q := int32(y) << 15 / int32(x)
+	angle := q * (8192 + 2847*(1<<15-q)>>15) >> 15
 	if swap {
-		a = 1<<14 - a
+		angle = 1<<14 - angle
 	}
 	if re < 0 {
-		a = 1<<15 - a
+		angle = 1<<15 - angle
 	}
 	if im < 0 {
-		a = -a
+		angle = -angle
 	}
-	return uint16(a)
+	return int16(angle)
 }
 
 // root is the square root, rounded down.
-func root(x uint64) (r uint64) {
-	for b := uint64(1) << ((bits.Len64(x) + 1) / 2 * 2); b != 0; b >>= 2 {
+func root(x uint32) (r uint32) {
+	for b := uint32(1) << 30; b != 0; b >>= 2 {
 		if x >= r+b {
 			x -= r + b
 			r = r>>1 + b

@@ -30,6 +30,7 @@ type press struct {
 	decay       float64 // dB by which the end is softer than the start
 	third       float64 // dB of a third tone, 1020 Hz, against the stronger tone; none if 0
 	dialTone    bool    // the detector knows of a dial tone
+	admin       Administration
 	clipTo      float64 // the samples' largest value; 32767 if 0
 	onlyRow     bool
 	onlyColumn  bool
@@ -143,6 +144,7 @@ func (o *oscillator) next() float64 {
 func (p press) count(times int, r *rand.Rand) (right, extra int) {
 	var d Detector
 	d.DialTone(p.dialTone)
+	d.Use(p.admin)
 	for range times {
 		for i := range tone.Keys {
 			n := 0
@@ -232,10 +234,65 @@ func TestQ24(t *testing.T) {
 		{"a third tone as loud", press{third: -0.001, ms: 200}, none},
 		{"a third tone 20 dB below", press{third: -20}, all},
 		{"column 10 ms after row", press{secondAfter: 10, ms: 60}, all},
+		{"column 60 ms after row: a chord, not a key", press{secondAfter: 60, ms: 260}, none},
+		{"white noise 15 dB below, 60 ms, +1.5 % -1.5 %, -8 dB", press{noise: 15, row: 1.5, col: -1.5, twist: -8}, all},
+		{"white noise 15 dB below, 60 ms, -1.5 % +1.5 %, +4 dB", press{noise: 15, row: -1.5, col: 1.5, twist: 4}, all},
 	} {
 		right, extra := row.p.count(times, rand.New(rand.NewPCG(seed, 24)))
 		if right != row.want*16*times || extra != 0 {
 			t.Errorf("%-45s heard %d of %d, want %d; %d besides", row.name, right, 16*times, row.want*16*times, extra)
+		}
+	}
+}
+
+// Other columns of Table A-1. What a column says nothing about is not asked.
+func TestAdministrations(t *testing.T) {
+	times := 2
+	if testing.Short() {
+		times = 1
+	}
+	for _, c := range []struct {
+		name             string
+		admin            Administration
+		short, gap       float64 // ms: signal rejected, interruption bridged
+		pause            float64 // ms, minimum
+		row, col         float64 // percent accepted
+		far              float64 // percent rejected
+		loud, soft, none float64 // dBm0: operation, none
+		twist            float64
+	}{
+		{"NTT", NTT, 24, 10, 30, 1.8, 1.8, 3.0, -3, -24, -29, 5},
+		{"Denmark", Denmark, 20, 20, 40, 1.5 + 2/6.97, 1.5 + 2/12.09, 3.5, -2, -27, -36, 6},
+		{"Australia", Australia, 25, 12, 70, 1.5 + 4/6.97, 1.5 + 4/12.09, 7, -5, -27, -30, 10},
+		{"Brazil", Brazil, 20, 10, 30, 1.8, 1.8, 3.0, -3, -25, -50, 9},
+	} {
+		for _, row := range []struct {
+			name string
+			p    press
+			want int
+		}{
+			{"signal accepted, 40 ms", press{ms: 40}, 1},
+			{"signal rejected", press{ms: c.short}, 0},
+			{"pause", press{ms: 60, pause: c.pause - 20}, 1}, // sound adds 20 to 40 ms before
+			{"interruption", press{ms: 90, gapAt: 35, gap: c.gap}, 1},
+			{"frequency above", press{row: c.row, col: c.col}, 1},
+			{"frequency below", press{row: -c.row, col: -c.col}, 1},
+			{"row too high", press{row: c.far, ms: 100}, 0},
+			{"row too low", press{row: -c.far, ms: 100}, 0},
+			{"column too high", press{col: c.far, ms: 100}, 0},
+			{"column too low", press{col: -c.far, ms: 100}, 0},
+			{"loudest", press{level: c.loud}, 1},
+			{"softest", press{level: c.soft}, 1},
+			{"too soft", press{level: c.none}, 0},
+			{"high group louder", press{twist: c.twist}, 1},
+			{"low group louder", press{twist: -c.twist}, 1},
+			{"dial tone as loud", press{dial: -10, dialTone: true}, 1},
+		} {
+			row.p.admin = c.admin
+			right, extra := row.p.count(times, rand.New(rand.NewPCG(3, 24)))
+			if right != row.want*16*times || extra != 0 {
+				t.Errorf("%s: %s: heard %d of %d, want %d; %d besides", c.name, row.name, right, 16*times, row.want*16*times, extra)
+			}
 		}
 	}
 }
@@ -356,45 +413,65 @@ func TestTalkOff(t *testing.T) {
 	}
 }
 
-// Recorded speech, every .wav (8 kHz, 16 bit) below the directory named by
-// TALKOFF: TALKOFF=/usr/share/asterisk/sounds go test -v -run Recorded.
+// Recorded speech and music, every .wav (8 kHz, 16 bit) below CORPUS/speech and
+// CORPUS/music; scripts/corpus makes them of Debian's sound packages:
+// CORPUS=/tmp/corpus go test -v -run Recorded ./internal/media/dtmf.
+// Nobody talks for long under a dial tone: then, hits are only counted.
 func TestTalkOffRecorded(t *testing.T) {
-	dir := os.Getenv("TALKOFF")
+	dir := os.Getenv("CORPUS")
 	if dir == "" {
-		t.Skip("TALKOFF names no directory of .wav files")
+		t.Skip("CORPUS names no directory of .wav files")
 	}
-	for _, dial := range []bool{false, true} {
-		var d Detector
-		d.DialTone(dial)
-		samples, maybe, hits := 0, 0, 0
-		filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-			if err != nil || filepath.Ext(path) != ".wav" {
-				return err
-			}
-			b, err := os.ReadFile(path)
-			if err != nil || len(b) < 44 {
-				return err
-			}
-			b = b[44:]
-			var f [80]int16
-			for ; len(b) >= 160; b = b[160:] {
-				for i := range f {
-					f[i] = int16(binary.LittleEndian.Uint16(b[2*i:]))
+	for _, kind := range []struct {
+		name string
+		hits float64       // allowed
+		in   time.Duration // so long
+	}{
+		{"speech", 1, 5 * time.Hour},
+		{"music", 5, 44 * time.Minute},
+	} {
+		for _, dial := range []bool{false, true} {
+			var d Detector
+			d.DialTone(dial)
+			var heard time.Duration
+			maybe, hits := 0, 0
+			filepath.WalkDir(filepath.Join(dir, kind.name), func(path string, e fs.DirEntry, err error) error {
+				if err != nil || filepath.Ext(path) != ".wav" {
+					return err
 				}
-				h := d.Hear(f[:])
-				if h.Pressed != 0 {
-					hits++
-					t.Logf("%c in %s, %v from its end", h.Pressed, path, time.Duration(len(b)/2)*time.Second/8000)
+				b, err := os.ReadFile(path)
+				if err != nil || len(b) < 44 {
+					return err
 				}
-				if h.Maybe {
-					maybe++
+				b = b[44:]
+				var f [80]int16
+				for at := time.Duration(0); len(b) >= 160; at += 10 * time.Millisecond {
+					for i := range f {
+						f[i] = int16(binary.LittleEndian.Uint16(b[2*i:]))
+					}
+					b = b[160:]
+					h := d.Hear(f[:])
+					if h.Pressed != 0 {
+						hits++
+						t.Logf("%c in %s at %v", h.Pressed, path, at)
+					}
+					if h.Maybe {
+						maybe++
+					}
+					heard += 10 * time.Millisecond
 				}
-				samples += 80
+				return nil
+			})
+			if heard == 0 {
+				t.Fatalf("no .wav below %s/%s", dir, kind.name)
 			}
-			return nil
-		})
-		t.Logf("dial tone %v: %d keys heard in %v of speech; %.2f %% of it could be one", dial, hits,
-			time.Duration(samples)*time.Second/8000, 100*float64(maybe)*80/float64(max(samples, 1)))
+			allowed := max(1, kind.hits*float64(heard)/float64(kind.in))
+			t.Logf("dial tone %v: %d keys heard in %v of %s, at most %.1f without a dial tone; %.2f %% of it could be one",
+				dial, hits, heard.Round(time.Second), kind.name, allowed, 1000*float64(maybe)/float64(heard.Milliseconds()))
+			if !dial && float64(hits) > allowed {
+				t.Errorf("%d keys heard in %v of %s", hits, heard, kind.name)
+			}
+		}
 	}
 }
 
@@ -449,13 +526,20 @@ func TestHeard(t *testing.T) {
 	}
 }
 
+// What ten milliseconds cost when it is never silent and half of them have a key:
+// scripts/insns counts the instructions of a MIPS.
 func BenchmarkHear(b *testing.B) {
-	var d Detector
-	s := press{ms: 100}.sound('5', rand.New(rand.NewPCG(1, 1)))
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		d.Hear(s[i : i+80])
-		i = (i + 80) % (len(s) - 80)
+	for _, dial := range []bool{false, true} {
+		b.Run(map[bool]string{false: "call", true: "dialtone"}[dial], func(b *testing.B) {
+			var d Detector
+			d.DialTone(dial)
+			s := press{ms: 100, noise: 20}.sound('5', rand.New(rand.NewPCG(1, 1)))
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				d.Hear(s[i : i+80])
+				i = (i + 80) % (len(s) - 80)
+			}
+		})
 	}
 }
