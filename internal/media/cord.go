@@ -66,10 +66,13 @@ type Cord struct {
 	ear    tone.Player
 	held   bool // a key is being sent to far ends
 	mouth  hal.Frame
+	plain  hal.Frame // the mouth without the echo, but with no noise in its place
+	rests  bool      // the canceller had nothing to do in the last frame
 	silent hal.Frame // never written
 	far    [2]hal.Frame
 	tone   hal.Frame
-	mix    hal.Frame // what is written to the ear
+	mix    hal.Frame    // what is written to the ear
+	past   [2]hal.Frame // what was before, the oldest first
 }
 
 // tuned is a Tuning and what it needs.
@@ -145,8 +148,13 @@ func (c *Cord) frame() {
 	}
 	c.cancel()
 	key := c.listen()
+	if key.Maybe {
+		c.mouth = c.plain
+	}
 	c.tune.in.Apply(c.mouth[:])
 	c.speak(key)
+	copy(c.past[:], c.past[1:])
+	c.past[len(c.past)-1] = c.mix
 	c.hear()
 }
 
@@ -166,20 +174,30 @@ func (c *Cord) repatch(p *Patch) {
 // take turns, and a port's own delay is for the port to keep short of the tail.
 // With nobody at the far end nobody hears the echo.
 func (c *Cord) cancel() {
-	if c.tune.echo != nil && (c.now.Far[0] != nil || c.now.Far[1] != nil) {
-		c.tune.echo.Cancel(c.mouth[:], c.mix[:], c.mouth[:])
+	e := c.tune.echo
+	if e == nil || c.now.Far[0] == nil && c.now.Far[1] == nil {
+		c.rests = true
+		c.plain = c.mouth
+		return
 	}
+	if c.rests {
+		c.rests = false
+		e.Resume()
+	}
+	e.Cancel(c.mouth[:], c.mix[:], c.mouth[:])
+	e.Linear(c.plain[:])
 }
 
-// listen finds keys in what the mouth says.
+// listen finds keys in what the mouth says. Beneath a far end's voice a soft one
+// may be taken for an echo of it, and noise put in its place: so before that.
 func (c *Cord) listen() dtmf.Heard {
 	// Beneath a tone of ours its echo comes out of the mouth.
 	c.keys.DialTone(c.ear.Playing())
-	key := c.keys.Hear(c.mouth[:])
+	key := c.keys.Hear(c.plain[:])
 	if key.Released && c.held {
 		c.letGo()
 	}
-	if key.Pressed == 0 {
+	if key.Pressed == 0 || c.echoed(key.Pressed) {
 		return key
 	}
 	for _, far := range c.now.Far {
@@ -192,6 +210,41 @@ func (c *Cord) listen() dtmf.Heard {
 	}
 	c.tell(Event{Digit: key.Pressed, Duration: key.For})
 	return key
+}
+
+// echoed reports whether the ear heard the key first: then what comes out of the
+// mouth is its echo, from a line that is not known yet or a receiver that lies on
+// the table, and goes back to nobody. When a key is certain it has sounded for
+// 31 ms or more, and its echo is less than 20 ms late: the ear heard it 20 to 30 ms
+// ago, and no softer than the mouth says it now.
+func (c *Cord) echoed(key byte) bool {
+	k, _ := tone.Digit(key)
+	var all int64
+	for _, x := range c.past[0] {
+		all += int64(x) * int64(x)
+	}
+	var both int64
+	for _, hz := range k.Steps[0].Hz[:2] {
+		ear := energy(&c.past[0], hz)
+		if ear < all/8 || ear < energy(&c.plain, hz) {
+			return false
+		}
+		both += ear
+	}
+	return both > all/2
+}
+
+// energy is that of a frequency in 10 ms, of which it may be off by 2 %.
+func energy(f *hal.Frame, hz uint16) int64 {
+	var re, im int64
+	phase, step := uint32(0), tone.Turn(hz)
+	for _, x := range f {
+		re += int64(int32(x) * tone.Sine(phase+1<<30) >> 8)
+		im += int64(int32(x) * tone.Sine(phase) >> 8)
+		phase += step
+	}
+	// A sine of peak 1 has an energy of 40 and a sum of 40·2^7.
+	return (re*re + im*im) / (hal.FrameSamples / 2) >> 14
 }
 
 // letGo ends the key that the far ends are being sent.

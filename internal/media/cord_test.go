@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/internal/media/dtmf"
 	"github.com/ata-agent/ata-agent/internal/media/rtp"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 	"go.uber.org/goleak"
@@ -33,6 +34,7 @@ type socket struct {
 
 	mu    sync.Mutex
 	talks float64 // white noise from the mouth, RMS
+	plays []int16 // by the mouth
 	noise *rand.Rand
 	mouth tone.Player
 	ear   []int16
@@ -62,6 +64,9 @@ func (s *socket) Read(f *hal.Frame) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mouth.Read(f[:])
+	if len(s.plays) > 0 {
+		s.plays = s.plays[copy(f[:], s.plays):]
+	}
 	for i := range f {
 		f[i] += int16(float64(s.last[i])*s.echo + s.talks*s.noise.NormFloat64())
 	}
@@ -76,6 +81,20 @@ func (s *socket) Write(f *hal.Frame) error {
 	return nil
 }
 
+// throw lets so much of what the ear hears come back from the mouth.
+func (s *socket) throw(echo float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.echo = echo
+}
+
+// talk lets the mouth make noise, of an effective amplitude.
+func (s *socket) talk(rms float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.talks = rms
+}
+
 // say lets the mouth sound.
 func (s *socket) say(hz uint16, level tone.DBm0) {
 	s.mu.Lock()
@@ -84,8 +103,14 @@ func (s *socket) say(hz uint16, level tone.DBm0) {
 }
 
 // press presses a key for a time.
-func (s *socket) press(key byte, d time.Duration) {
+func (s *socket) press(key byte, d time.Duration) { s.pressAt(key, 0, d) }
+
+// pressAt presses one of a telephone that is not as loud as it should be.
+func (s *socket) pressAt(key byte, level tone.DBm0, d time.Duration) {
 	k, _ := tone.Digit(key)
+	if level != 0 {
+		k.Level = level
+	}
 	s.mu.Lock()
 	s.mouth.Play(k)
 	s.mu.Unlock()
@@ -279,9 +304,7 @@ const allKeys = "1234567890*#ABCD"
 // Every key is told once, also through the echo of the dial tone.
 func TestKeysAreToldOnce(t *testing.T) {
 	together(t, 1, func(_ *wire, p []*party) {
-		p[0].mu.Lock()
-		p[0].echo = 0.4
-		p[0].mu.Unlock()
+		p[0].throw(0.4)
 		p[0].Set(Patch{Ear: tone.Usual(tone.Dial)})
 		time.Sleep(100 * time.Millisecond)
 		for i := range allKeys {
@@ -539,13 +562,11 @@ func TestEchoIsTakenOut(t *testing.T) {
 	for _, tail := range []time.Duration{0, 16 * time.Millisecond} {
 		together(t, 2, func(_ *wire, p []*party) {
 			a, b := dial(t, p[0], p[1], 101)
-			p[0].echo = 0.4
+			p[0].throw(0.4)
 			p[0].Tune(Tuning{Tail: tail})
 			p[0].Set(Patch{Far: [2]*rtp.Stream{a}})
 			p[1].Set(Patch{Far: [2]*rtp.Stream{b}})
-			p[1].mu.Lock()
-			p[1].talks = 1000
-			p[1].mu.Unlock()
+			p[1].talk(1000)
 			time.Sleep(2 * time.Second)
 			loss := 20 * math.Log10(1000/(rms(p[1].heard(time.Second))+0.01))
 			p[0].say(1000, -10)
@@ -557,6 +578,141 @@ func TestEchoIsTakenOut(t *testing.T) {
 				t.Errorf("the far end hears itself %.1f dB softer", loss)
 			}
 		})
+	}
+}
+
+// With a telephone that has no hybrid nothing is made up, and the mouth is heard
+// as it is while the far end talks too.
+func TestNoHybrid(t *testing.T) {
+	together(t, 2, func(_ *wire, p []*party) {
+		a, b := dial(t, p[0], p[1], 101)
+		p[0].Tune(Tuning{Tail: 16 * time.Millisecond})
+		p[0].Set(Patch{Far: [2]*rtp.Stream{a}})
+		p[1].Set(Patch{Far: [2]*rtp.Stream{b}})
+		p[1].talk(2000)
+		for _, x := range p[1].heard(3 * time.Second) {
+			if x < -8 || x > 8 { // 8 is A-law's silence
+				t.Fatalf("the far end hears %d", x)
+			}
+		}
+		p[0].say(1000, -25)
+		time.Sleep(100 * time.Millisecond)
+		near(t, "the mouth in double talk", power(p[1].heard(time.Second), 1000), -25, 0.2)
+	})
+}
+
+// A modem answers with 2100 Hz, turned every 450 ms: the canceller gives way, for
+// this call. In the next it takes the echo out from the first moment, since it
+// still knows the line.
+func TestModem(t *testing.T) {
+	together(t, 2, func(_ *wire, p []*party) {
+		a, b := dial(t, p[0], p[1], 101)
+		p[0].throw(0.4)
+		p[0].Tune(Tuning{Tail: 16 * time.Millisecond})
+		p[0].Set(Patch{Far: [2]*rtp.Stream{a}})
+		p[1].Set(Patch{Far: [2]*rtp.Stream{b}})
+		loss := func() float64 {
+			p[1].talk(1000)
+			defer p[1].talk(0)
+			time.Sleep(300 * time.Millisecond)
+			return 20 * math.Log10(1000/(rms(p[1].heard(time.Second))+0.01))
+		}
+		loss()
+		if l := loss(); l < 40 {
+			t.Errorf("the far end hears itself %.1f dB softer", l)
+		}
+		answer := make([]int16, 3*8000)
+		for i := range answer {
+			answer[i] = int16(tone.Sine(tone.Turn(2100)*uint32(i)) / 4)
+			if i/3600%2 == 1 {
+				answer[i] = -answer[i]
+			}
+		}
+		p[0].mu.Lock()
+		p[0].plays = answer
+		p[0].mu.Unlock()
+		time.Sleep(200 * time.Millisecond)
+		said := power(p[1].heard(200*time.Millisecond), 2100)
+		near(t, "the modem's answer", said, 20*math.Log10(0.25)+3.14, 0.1)
+		p[1].heard(2600 * time.Millisecond)
+		near(t, "echo for a modem, dB below its voice", loss(), 8, 0.3)
+
+		p[0].Set(Patch{})
+		time.Sleep(30 * time.Millisecond)
+		p[0].Set(Patch{Far: [2]*rtp.Stream{a}})
+		if l := loss(); l < 40 {
+			t.Errorf("in the next call the far end hears itself %.1f dB softer", l)
+		}
+	})
+}
+
+// A key is heard beneath a voice whose echo it might be, before the line is known
+// and after, and goes on to a far end that takes keys in the sound.
+func TestKeysBeneathAVoice(t *testing.T) {
+	for _, echo := range []float64{0, 0.3} {
+		together(t, 2, func(_ *wire, p []*party) {
+			a, b := dial(t, p[0], p[1], 0)
+			p[0].throw(echo)
+			p[0].Tune(Tuning{Tail: 16 * time.Millisecond})
+			p[1].talk(6000)
+			p[0].Set(Patch{Far: [2]*rtp.Stream{a}})
+			p[1].Set(Patch{Far: [2]*rtp.Stream{b}})
+			time.Sleep(250 * time.Millisecond)
+			far := make(chan string)
+			go func() {
+				var d dtmf.Detector
+				got := ""
+				for range 20 {
+					if key := d.Hear(p[1].heard(100 * time.Millisecond)); key.Pressed != 0 {
+						got += string(key.Pressed)
+					}
+				}
+				far <- got
+			}()
+			for i := range allKeys {
+				p[0].pressAt(allKeys[i], -22, 60*time.Millisecond)
+				time.Sleep(60 * time.Millisecond)
+			}
+			if got := <-far; got != allKeys {
+				t.Errorf("echo %v: pressed %s, the far end hears %s", echo, allKeys, got)
+			}
+			close(p[0].keys)
+			got := ""
+			for e := range p[0].keys {
+				got += string(e.Digit)
+			}
+			if got != allKeys {
+				t.Errorf("echo %v: pressed %s, told %s", echo, allKeys, got)
+			}
+		})
+	}
+}
+
+// What the far end presses comes back from the line before the line is known, and
+// is no key of ours.
+func TestKeysOfTheFarEnd(t *testing.T) {
+	for _, tail := range []time.Duration{0, 16 * time.Millisecond} {
+		for _, events := range []uint8{101, 0} {
+			together(t, 2, func(_ *wire, p []*party) {
+				a, b := dial(t, p[0], p[1], events)
+				p[0].throw(0.5)
+				p[0].Tune(Tuning{Tail: tail})
+				p[0].Set(Patch{Far: [2]*rtp.Stream{a}})
+				p[1].Set(Patch{Far: [2]*rtp.Stream{b}})
+				time.Sleep(100 * time.Millisecond)
+				for i := range allKeys {
+					p[1].press(allKeys[i], 80*time.Millisecond)
+					time.Sleep(80 * time.Millisecond)
+				}
+				time.Sleep(200 * time.Millisecond)
+				if len(p[1].keys) != len(allKeys) {
+					t.Errorf("%d keys told, %d pressed", len(p[1].keys), len(allKeys))
+				}
+				for range len(p[0].keys) {
+					t.Errorf("tail %v, events %d: the far end's key %c is told as ours", tail, events, (<-p[0].keys).Digit)
+				}
+			})
+		}
 	}
 }
 
@@ -591,6 +747,11 @@ func TestNoAllocation(t *testing.T) {
 			}
 			i++
 			m.Read(c.mouth[:])
+			for k := range c.mouth {
+				if i > 700 { // so loud that the gain must give way
+					c.mouth[k] += int16(rand.IntN(30000) - 15000)
+				}
+			}
 			c.frame()
 			runtime.Gosched() // to who receives
 		})

@@ -212,6 +212,7 @@ func (c *Cord) announce() bool {
 	if !now.ours {
 		return false
 	}
+	c.rests = true
 	if c.held {
 		c.letGo()
 	}

@@ -121,11 +121,21 @@ func (c *Canceller) init(taps int) {
 	c.suppressor.ratio = amplitude(worstLine+crest, 15)
 }
 
-// Reset forgets the line; a new call on the same telephone need not.
+// Reset forgets the line; a new call on the same telephone need only Resume.
 func (c *Canceller) Reset() {
 	if c.taps != 0 {
 		c.init(c.taps)
 	}
+}
+
+// Resume is for the first Cancel after a time without, as between two calls. The
+// line stays known. What was heard before is forgotten, and with it the fax or
+// the modem that turned something off.
+func (c *Canceller) Resume() {
+	c.far, c.n = [maxTaps + frame]int16{}, 0
+	c.learner.hush()
+	c.judge.better, c.judge.worse = 0, 0
+	c.disabler = disabler{}
 }
 
 // NLP says whether what is left is replaced by comfort noise where it can only
@@ -146,6 +156,9 @@ func (c *Canceller) Cancel(out, rin, sin []int16) {
 		copy(c.near[c.n:], sin[:n])
 		if c.disabler.off {
 			copy(out, sin[:n])
+			for i, x := range sin[:n] {
+				c.rest[c.n+i] = int32(x) << 4
+			}
 		} else {
 			c.subtract(n)
 			c.suppress(out[:n], c.far[maxTaps+c.n:], c.rest[c.n:])
@@ -156,6 +169,20 @@ func (c *Canceller) Cancel(out, rin, sin []int16) {
 			copy(c.far[:], c.far[frame:])
 		}
 		out, rin, sin = out[n:], rin[n:], sin[n:]
+	}
+}
+
+// Linear writes to out, of at most 80 samples, the last that Cancel made as they
+// were before the NLP: for a detector, which noise in the place of a soft tone
+// would make deaf.
+func (c *Canceller) Linear(out []int16) {
+	at := c.n - len(out)
+	for i := range out {
+		k := at + i
+		if k < 0 {
+			k += frame
+		}
+		out[i] = int16(min(max((c.rest[k]+8)>>4, -32768), 32767))
 	}
 }
 

@@ -51,6 +51,53 @@ func TestZeroAndLengths(t *testing.T) {
 	}
 }
 
+// Linear is what a Canceller without NLP gives, whatever the length of the
+// stretches, and when a modem has turned everything off.
+func TestLinear(t *testing.T) {
+	far := css(-10, 3*second)
+	for i, x := range sines(-12, second, 2100) {
+		if far[second+i] = x; i/3600%2 == 1 {
+			far[second+i] = -x
+		}
+	}
+	sin := lineOf(path(5, 6, 0), 128).echo(far)
+	plain, c := New(128), New(128)
+	plain.NLP(false)
+	r := rand.New(rand.NewPCG(2, 1))
+	changed := false
+	for i := 0; i < len(far); {
+		j := min(i+1+r.IntN(80), len(far))
+		var out, want, got [80]int16
+		plain.Cancel(want[:j-i], far[i:j], sin[i:j])
+		c.Cancel(out[:j-i], far[i:j], sin[i:j])
+		c.Linear(got[:j-i])
+		if got != want {
+			t.Fatalf("at sample %d: %v, without NLP %v", i, got[:j-i], want[:j-i])
+		}
+		changed = changed || out != want
+		i = j
+	}
+	if !changed {
+		t.Error("the NLP did nothing")
+	}
+	if !c.Stats().Disabled {
+		t.Error("the modem was not heard")
+	}
+
+	c.Resume()
+	if s := c.Stats(); s.Disabled || s.Linear || s.ERL > 10 {
+		t.Errorf("in the next call: %+v", s)
+	}
+	next := css(-10, second)
+	sin = lineOf(path(5, 6, 0), 128).echo(next)
+	out := make([]int16, len(sin))
+	c.NLP(false)
+	c.Cancel(out, next, sin)
+	if e := erle(sin[:second/10], out[:second/10]); e < 25 {
+		t.Errorf("in the first 100 ms of the next call: %.1f dB", e)
+	}
+}
+
 func TestReset(t *testing.T) {
 	l := lineOf(path(5, 6, 0), 200)
 	echo, _, first := l.play(css(-10, second), nil)
