@@ -152,9 +152,9 @@ func (c *Cord) frame() {
 		c.mouth = c.plain
 	}
 	c.tune.in.Apply(c.mouth[:])
-	c.speak(key)
 	copy(c.past[:], c.past[1:])
 	c.past[len(c.past)-1] = c.mix
+	c.speak(key) // which mixes in c.mix too
 	c.hear()
 }
 
