@@ -273,7 +273,7 @@ func (c *Canceller) lesson() {
 		return
 	}
 	c.adapt(far, near)
-	c.suppressor.turn(&c.rest, c.judge.least)
+	c.suppressor.turn(&c.rest, c.judge.least, c.judge.bare)
 }
 
 // energy is the sum of the squares of a frame.

@@ -223,9 +223,21 @@ func TestNoEcho(t *testing.T) {
 	}
 
 	l = lineOf(make([]int32, 1), 128)
-	_, _, out = l.play(css(-10, 3*second), nil)
+	l.c.NLP(true)
+	_, _, out = l.play(css(-10, second/2), nil)
 	if dBm0(out) > -100 {
 		t.Errorf("made up from the beginning: %.1f dBm0", dBm0(out))
+	}
+	// And half a second is enough for a soft voice to be heard.
+	said := voice(3, 120, -25, second)
+	_, _, out = l.play(css(-10, second), said)
+	lost := slices.Clone(said)
+	for i := range lost {
+		lost[i] -= out[i]
+	}
+	t.Logf("of a soft voice is lost what is %.1f dB below it", erle(said, lost))
+	if erle(said, lost) < 15 {
+		t.Error("a soft voice is cut")
 	}
 }
 

@@ -41,6 +41,7 @@ type judge struct {
 	farAt  int
 
 	least      level // the best residual of late, against the far end
+	bare       level // the least that came from the line at all, against the same
 	came, left int64 // energies before and after the foreground, over about 30 loud frames
 
 	better, worse int                // frames running
@@ -54,25 +55,25 @@ type judge struct {
 }
 
 func (j *judge) init() {
-	j.least, j.wait = -nothing, minPause
+	j.least, j.bare, j.wait = -nothing, -nothing, minPause
 	for i := range j.farPow {
 		j.farPow[i] = nothing
 	}
 }
 
-// loudest takes the energy of the far end in a frame and gives the level of
-// the loudest frame whose echo may come now.
-func (j *judge) loudest(now level, taps int) level {
+// extremes takes the energy of the far end in a frame and gives the levels of
+// the loudest and the softest frame whose echo may come now.
+func (j *judge) extremes(now level, taps int) (loudest, softest level) {
 	window := taps/frame + 2
 	if j.farAt++; j.farAt >= window {
 		j.farAt = 0
 	}
 	j.farPow[j.farAt] = now
-	far := nothing
+	loudest, softest = now, now
 	for _, p := range j.farPow[:window] {
-		far = max(far, p)
+		loudest, softest = max(loudest, p), min(softest, p)
 	}
-	return far
+	return loudest, softest
 }
 
 // adapt takes the lesson of a frame, given the energies of its two sides, and
@@ -80,10 +81,14 @@ func (j *judge) loudest(now level, taps int) level {
 func (c *Canceller) adapt(farEnergy, nearEnergy uint64) {
 	j := &c.judge
 	now := power64(farEnergy)
-	far := j.loudest(now, c.taps)
+	far, all := j.extremes(now, c.taps)
 	if far < quietFar {
 		c.learner.hush()
 		return
+	}
+	j.bare += forgetting
+	if all >= quietFar {
+		j.bare = min(j.bare, power64(nearEnergy)-all)
 	}
 
 	// With one part only, the spectrum of a lesson skipped is not needed
@@ -172,7 +177,7 @@ func (c *Canceller) try(fg, bg uint64) {
 	switch {
 	case j.better == trialProofs:
 		j.changes++
-		j.trial, j.wait, j.least = 0, minPause, -nothing
+		j.trial, j.wait, j.least, j.bare = 0, minPause, -nothing, -nothing
 		c.adopt()
 	case j.trial == 0:
 		j.pause, j.wait = j.wait, min(2*j.wait, maxPause)

@@ -13,6 +13,10 @@ const (
 	bestTrust = -48 * dB // however good the last seconds were
 	// Before anything is known, all of the far end may come back.
 	worstLine = 0 * dB
+	// But what throws nothing back for the length of an echo is no hybrid,
+	// and is believed at once. A hybrid's loss at some frequencies may be so
+	// much more than at others.
+	bareMargin = 28 * dB
 	// The mean of |e| over 2 ms is compared with the peak of the far end,
 	// for which 64 ms of the past count. Speech peaks 9 dB over its mean.
 	meanShift, peakShift = 4, 9
@@ -97,10 +101,11 @@ func (s *suppressor) noise() int32 {
 	return s.last
 }
 
-// turn ends a frame: least is the best residual of late.
-func (s *suppressor) turn(rest *[frame]int32, least level) {
+// turn ends a frame: least is the best residual of late, bare the least that came
+// from the line.
+func (s *suppressor) turn(rest *[frame]int32, least, bare level) {
 	if s.limit() > faint {
-		s.trust = max(s.trust-belief, min(least, worstLine), bestTrust)
+		s.trust = max(min(s.trust-belief, bare+bareMargin), min(least, worstLine), bestTrust)
 	}
 	s.ratio = amplitude(min(s.trust+residualMargin, worstLine)+crest, 15)
 
