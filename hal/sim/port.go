@@ -39,8 +39,9 @@ type Options struct {
 	Timing hook.Timing
 
 	// Hybrid throws what the ear hears back into the mouth, as the meeting of
-	// two wires and four does: that many dB softer, spread over 5 ms. 0 is a
-	// telephone without an echo, 6 a bad one (ITU-T G.168 asks for no worse).
+	// two wires and four does: that many dB softer where it is loudest, spread
+	// over 3 ms. 0 is a telephone without an echo, 6 a bad one (ITU-T G.168
+	// asks for no worse).
 	Hybrid int
 
 	// Bell is told each time the bell starts to be rung (with its cadence)

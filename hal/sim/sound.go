@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math"
+	"math/cmplx"
 	"slices"
 	"sync"
 	"time"
@@ -98,25 +99,28 @@ func (p *Port) speak(f *hal.Frame, at int64) {
 
 // A hybrid is where two wires meet four. A nil hybrid is a perfect one.
 type hybrid struct {
-	taps [40]int32                                 // Q15, of 5 ms
+	taps [24]int32                                 // Q15, of 3 ms
 	ear  [(2*backlog + 4) * hal.FrameSamples]int16 // what the ear heard last; sample n is at n modulo its length
 	end  int64                                     // the sample after the latest
 }
 
-// newHybrid makes one with so many dB of loss over all frequencies: it rings at
-// 1.3 kHz and dies away within 5 ms.
+// newHybrid makes one that rings at 1273 Hz, is loudest there with so many dB of
+// loss, 2 to 5 dB softer elsewhere, and dies away within 3 ms.
 func newHybrid(loss int) *hybrid {
 	if loss <= 0 {
 		return nil
 	}
 	h := new(hybrid)
 	var shape [len(h.taps)]float64
-	energy := 0.0
+	var sum complex128 // of what 1273 Hz, 1 radian a sample, makes of it
 	for i := range shape {
-		shape[i] = math.Cos(float64(i)) * math.Exp(-float64(i)/8)
-		energy += shape[i] * shape[i]
+		shape[i] = 0.5 * math.Cos(float64(i)) * math.Exp(-float64(i)/4)
+		if i == 0 {
+			shape[i]++
+		}
+		sum += cmplx.Rect(shape[i], -float64(i))
 	}
-	scale := 32768 * math.Pow(10, -float64(loss)/20) / math.Sqrt(energy)
+	scale := 32768 * math.Pow(10, -float64(loss)/20) / cmplx.Abs(sum)
 	for i := range shape {
 		h.taps[i] = int32(math.Round(scale * shape[i]))
 	}
