@@ -92,15 +92,19 @@ func NewCord(port hal.Port, tell func(Event)) *Cord {
 	return c
 }
 
-// Tune fits the cord to its port, from the next frame on. The same Tuning again
-// changes nothing: the canceller goes on knowing the line. One goroutine, any;
-// it does not wait.
+// Tune fits the cord to its port, from the next frame on. The canceller goes on
+// knowing the line, if its tail stays as it was. One goroutine, any; it does not
+// wait.
 func (c *Cord) Tune(t Tuning) {
-	if t == c.tuning.Load().Tuning {
+	was := c.tuning.Load()
+	if t == was.Tuning {
 		return
 	}
 	n := &tuned{Tuning: t}
-	if t.Tail > 0 {
+	switch {
+	case t.Tail == was.Tail:
+		n.echo = was.echo
+	case t.Tail > 0:
 		n.echo = echo.New(int(t.Tail * hal.SampleRate / time.Second))
 	}
 	n.in.Set(t.In)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/ata-agent/ata-agent/hal"
 	"github.com/ata-agent/ata-agent/internal/media/dtmf"
+	"github.com/ata-agent/ata-agent/internal/media/echo"
 	"github.com/ata-agent/ata-agent/internal/media/rtp"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 	"go.uber.org/goleak"
@@ -578,6 +579,25 @@ func TestEchoIsTakenOut(t *testing.T) {
 				t.Errorf("the far end hears itself %.1f dB softer", loss)
 			}
 		})
+	}
+}
+
+// Another gain is not another line: the canceller is kept.
+func TestTune(t *testing.T) {
+	c := NewCord(newSocket(), nil)
+	tune := func(u Tuning) *echo.Canceller {
+		c.Tune(u)
+		return c.tuning.Load().echo
+	}
+	first := tune(Tuning{Tail: 16 * time.Millisecond})
+	if first == nil || tune(Tuning{Tail: 16 * time.Millisecond, In: 3}) != first {
+		t.Error("with another gain the line is forgotten")
+	}
+	if longer := tune(Tuning{Tail: 32 * time.Millisecond, In: 3}); longer == nil || longer == first {
+		t.Error("another tail is not used")
+	}
+	if tune(Tuning{In: 3}) != nil {
+		t.Error("without a tail there is a canceller")
 	}
 }
 
