@@ -708,6 +708,32 @@ func TestKeysBeneathAVoice(t *testing.T) {
 	}
 }
 
+// In a conference too every key is told, though what is said goes past the ear's
+// own mix on its way to the others.
+func TestKeysInAConference(t *testing.T) {
+	together(t, 3, func(_ *wire, p []*party) {
+		ab, ba := dial(t, p[0], p[1], 0)
+		ac, ca := dial(t, p[0], p[2], 0)
+		p[0].Set(Patch{Far: [2]*rtp.Stream{ab, ac}})
+		p[1].Set(Patch{Far: [2]*rtp.Stream{ba}})
+		p[2].Set(Patch{Far: [2]*rtp.Stream{ca}})
+		time.Sleep(100 * time.Millisecond)
+		for i := range allKeys {
+			p[0].press(allKeys[i], 60*time.Millisecond)
+			time.Sleep(60 * time.Millisecond)
+		}
+		time.Sleep(100 * time.Millisecond)
+		close(p[0].keys)
+		got := ""
+		for e := range p[0].keys {
+			got += string(e.Digit)
+		}
+		if got != allKeys {
+			t.Errorf("pressed %s, told %s", allKeys, got)
+		}
+	})
+}
+
 // What the far end presses comes back from the line before the line is known, and
 // is no key of ours.
 func TestKeysOfTheFarEnd(t *testing.T) {
