@@ -40,10 +40,10 @@ var floors = map[string]int{
 	"internal/media/rtp": 3, "internal/country": 3, "internal/media/callerid": 3,
 
 	"sip/transport": 2, "sip/dialog": 2, "hal/hook": 2, "hal/blink": 2, "hal/haltest": 2, "internal/config": 2,
-	"internal/media/plc": 2, "internal/media/jitter": 2, "internal/media/g726": 2, "internal/media/noise": 2, "internal/media/dtmf": 2, "internal/media/fsk": 2, "internal/media/echo": 2,
+	"internal/media/plc": 2, "internal/media/jitter": 2, "internal/media/g726": 2, "internal/media/noise": 2, "internal/media/dtmf": 2, "internal/media/fsk": 2, "internal/media/echo": 2, "internal/media/probe": 2,
 
 	"hal": 1, "outbound": 1, "sip/sdp": 1, "sip/digest": 1,
-	"internal/media/tone": 1, "internal/media/g711": 1, "internal/media/g722": 1, "internal/media/resample": 1, "internal/media/level": 1, "internal/status": 1, "internal/trace": 1, "internal/emodel": 1, "internal/link": 1,
+	"internal/media/tone": 1, "internal/media/phasor": 1, "internal/media/g711": 1, "internal/media/g722": 1, "internal/media/resample": 1, "internal/media/level": 1, "internal/status": 1, "internal/trace": 1, "internal/emodel": 1, "internal/link": 1,
 }
 
 // fences says which folders may import a library. Replacing one is then work

@@ -195,6 +195,13 @@ func TestOthers(t *testing.T) {
 	if lines := strings.Fields(string(said)); lines[len(lines)-1] != "32" {
 		t.Errorf("noise of level 32 is described as %v", lines)
 	}
+	answer := make([]int16, 8000)
+	for i := range answer[800:] {
+		answer[800+i] = int16(5000 * math.Sin(2*math.Pi*2100*float64(i)/8000))
+	}
+	if out, _ := box(t, bytesOf(answer), "toneprobe"); string(out) != "100 CED 900\n" {
+		t.Errorf("900 ms of 2100 Hz, up to the end: %q", out)
+	}
 	out, _ := box(t, nil, "bench", "call", "1", "1")
 	if !strings.Contains(string(out), "; 0 allocations") {
 		t.Errorf("bench says %s", out)
@@ -269,6 +276,8 @@ func TestMistakes(t *testing.T) {
 		{"lec 128 maybe a b", "want 1 or 0"},
 		{"dtmf-gen x", `'X' is no key`},
 		{"dtmf-detect 5", `"5" is too much`},
+		{"dtmf-detect -q24 mars", `"mars" is no column`},
+		{"toneprobe x", `"x" is too much`},
 	} {
 		var o, e bytes.Buffer
 		if code := run(strings.Fields(row[0]), std{strings.NewReader(""), &o, &e}); code != 2 || !strings.Contains(e.String(), row[1]) || !strings.Contains(e.String(), "hint: ") {

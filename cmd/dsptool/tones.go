@@ -1,22 +1,39 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/ata-agent/ata-agent/internal/country"
+	"github.com/ata-agent/ata-agent/internal/media/probe"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 )
 
-var toneCommands = []command{{
-	name: "tone", args: "COUNTRY NAME MS",
-	short: "makes a country's tone",
-	long: `
+var toneCommands = []command{
+	{
+		name: "tone", args: "COUNTRY NAME MS",
+		short: "makes a country's tone",
+		long: `
 COUNTRY is a code as in the configuration (us, de, jp), NAME is one of
 ` + strings.Join(toneNames(), " ") + `.`,
-	run: runTone,
-}}
+		run: runTone,
+	},
+	{
+		name:  "toneprobe",
+		short: "hears fax and modem tones: start in ms, name, duration in ms",
+		long: `
+One line for each, when it has ended. Names are
+  CNG     1100 Hz for half a second: a fax calls
+  CED     2100 Hz: a fax answers, or a modem, whose ANS is the same
+  ANS/    2100 Hz with its phase reversed every 450 ms: a modem answers
+  ANSam   2100 Hz with an envelope of 15 Hz: a modem of V.8 answers
+  ANSam/  the same with reversals
+  V.21    flags of HDLC at 300 bit/s, 1650 and 1850 Hz: a fax speaks`,
+		run: runProbe,
+	},
+}
 
 func toneNames() (names []string) {
 	for _, n := range []tone.Name{
@@ -50,6 +67,32 @@ func runTone(args []string, s std) error {
 	for range ms {
 		p.Read(x)
 		if err := write(s.out, x); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func runProbe(args []string, s std) error {
+	if len(args) > 0 {
+		return wrong("%q is too much", strings.Join(args, " "))
+	}
+	var p probe.Probe
+	at := 0
+	hear := func(x []int16) error {
+		at += len(x)
+		if h := p.Hear(x); h.Ended != probe.None {
+			_, err := fmt.Fprintf(s.out, "%d %v %d\n", max(0, at/8-int((h.Ago+h.For).Milliseconds())), h.Ended, h.For.Milliseconds())
+			return err
+		}
+		return nil
+	}
+	if err := each(s.in, 80, hear); err != nil {
+		return err
+	}
+	// What sounds at the end ends there.
+	for range 10 {
+		if err := hear(make([]int16, 80)); err != nil {
 			return err
 		}
 	}

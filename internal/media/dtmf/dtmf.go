@@ -17,10 +17,9 @@
 package dtmf
 
 import (
-	"math"
-	"math/bits"
 	"time"
 
+	"github.com/ata-agent/ata-agent/internal/media/phasor"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 )
 
@@ -162,19 +161,11 @@ func (d *Detector) Hear(sound []int16) (h Heard) {
 
 // A look is what one window shows.
 type look struct {
-	key      byte // that stands alone in it, or 0
-	row, col int8 // the strongest of each group
-	energy   uint32
-	z        [8]phasor
+	key      byte             // that stands alone in it, or 0
+	row, col int8             // the strongest of each group
+	energy   uint32           // twice that of the window
+	z        [8]phasor.Phasor // rows and columns
 }
-
-// A phasor is one tone as it stands in the middle of a window. A sine of peak a
-// has a length of 0.75 a.
-type phasor struct{ re, im int32 }
-
-func (z phasor) power() uint32 { return uint32(z.re*z.re) + uint32(z.im*z.im) }
-
-func (z phasor) length() uint32 { return root(z.power()) }
 
 // hop looks at the window that has just become full.
 func (d *Detector) hop(h *Heard) {
@@ -221,18 +212,18 @@ func length(hops int) time.Duration {
 
 // look finds row, column and whether they are alone.
 func (d *Detector) look(limit *limits) (l look) {
-	var f folded
-	l.energy = f.fold(&d.sound)
+	var pairs [hop]phasor.Pair
+	l.energy = phasor.Fold(pairs[:], hann, d.sound[:])
 	if l.energy < limit.floor {
 		return l
 	}
-	rows, cols := f.correlate(&carriers[0]), f.correlate(&carriers[1])
+	rows, cols := phasor.Four(pairs[:], carriers[0][:]), phasor.Four(pairs[:], carriers[1][:])
 	copy(l.z[:4], rows[:])
 	copy(l.z[4:], cols[:])
 	l.row, l.col = strongest(&rows), 4+strongest(&cols)
 
 	// The power of a sine that is alone is the energy.
-	row, col := uint64(l.z[l.row].power()), uint64(l.z[l.col].power())
+	row, col := uint64(l.z[l.row].Power()), uint64(l.z[l.col].Power())
 	if (row+col)*permille >= uint64(l.energy)*minShare &&
 		col*permille <= row*limit.maxTwist && row*permille <= col*limit.minTwist &&
 		row >= uint64(limit.floor) && col >= uint64(limit.floor) {
@@ -241,54 +232,13 @@ func (d *Detector) look(limit *limits) (l look) {
 	return l
 }
 
-func strongest(z *[4]phasor) (most int8) {
+func strongest(z *[4]phasor.Phasor) (most int8) {
 	for i := range z {
-		if z[i].power() > z[most].power() {
+		if z[i].Power() > z[most].Power() {
 			most = int8(i)
 		}
 	}
 	return most
-}
-
-// A folded is a window with its second half laid over the mirrored first. Around
-// the middle a cosine is the same on both sides and a sine is its negative, so
-// half the products do.
-type folded [hop]struct{ sum, diff int32 }
-
-// fold weighs a window, folds it, and returns twice its energy. Samples lose three
-// bits on the way, so that all sums have 32: the largest a correlator can come to
-// is 24 * 8192 * 2^13 < 2^31.
-func (f *folded) fold(x *[window]int16) (energy uint32) {
-	mid := int32(x[hop]) >> 3
-	f[0].sum, f[0].diff = mid, 0
-	energy = 2 * uint32(mid*mid)
-	for k := 1; k < hop; k++ {
-		a, b, w := int32(x[hop+k]), int32(x[hop-k]), hann[k]
-		sum, diff := ((a+b)*w+1<<16)>>17, ((a-b)*w+1<<16)>>17
-		f[k].sum, f[k].diff = sum, diff
-		energy += uint32(sum*sum) + uint32(diff*diff)
-	}
-	return energy
-}
-
-// correlate finds the four tones of a group in a window.
-func (f *folded) correlate(group *[hop][4]phasor) (z [4]phasor) {
-	var a, b, c, d phasor // registers, which an array is not
-	for k := range f {
-		sum, diff, g := f[k].sum, f[k].diff, &group[k]
-		a.re += sum * g[0].re
-		a.im -= diff * g[0].im
-		b.re += sum * g[1].re
-		b.im -= diff * g[1].im
-		c.re += sum * g[2].re
-		c.im -= diff * g[2].im
-		d.re += sum * g[3].re
-		d.im -= diff * g[3].im
-	}
-	return [4]phasor{
-		{a.re >> 15, a.im >> 15}, {b.re >> 15, b.im >> 15},
-		{c.re >> 15, c.im >> 15}, {d.re >> 15, d.im >> 15},
-	}
 }
 
 // A candidate is a key and the hops it may have sounded in.
@@ -319,7 +269,7 @@ func (c *candidate) start(looks *[onset]look, l *look) {
 }
 
 func (c *candidate) lengths(l *look) [2]uint32 {
-	return [2]uint32{l.z[c.row].length(), l.z[c.col].length()}
+	return [2]uint32{l.z[c.row].Length(), l.z[c.col].Length()}
 }
 
 // add counts a hop, whatever it shows.
@@ -369,11 +319,11 @@ func (c *candidate) listen(before, l *look) {
 
 	steady, alone := true, uint64(0)
 	for i, f := range [2]int8{l.row, l.col} {
-		turn := int32(l.z[f].turned(before.z[f]) - advance[f])
+		turn := int32(l.z[f].Turned(before.z[f]) - advance[f])
 		// A turn of 2^16 in a hop of 6 ms is 166.7 Hz.
 		dev[i] = turn * 25431 / (1000 * int32(frequencies[f]))
 		// A tone that is off by 2^15 d turns a window has lost 1.29 d² of its power.
-		alone += uint64(l.z[f].power()) * uint64(1<<20+int64(turn)*int64(turn)*1321>>20) >> 20
+		alone += uint64(l.z[f].Power()) * uint64(1<<20+int64(turn)*int64(turn)*1321>>20) >> 20
 
 		was, is := c.amp[c.n-2][i], c.amp[c.n-1][i]
 		steady = steady && max(was, is)-min(was, is) <= max(was, is)/maxStep
@@ -455,66 +405,14 @@ var advance = func() (a [8]int16) {
 	return a
 }()
 
-// carriers are the rows and the columns from the middle of a window on, Q13.
-var carriers = func() (c [2][hop][4]phasor) {
+// carriers are the rows and the columns from the middle of a window on.
+var carriers = func() (c [2][hop][4]phasor.Phasor) {
 	for i, f := range frequencies {
-		for k := range hop {
-			sin, cos := math.Sincos(2 * math.Pi * float64(f) * float64(k) / 8000)
-			c[i/4][k][i%4] = phasor{int32(math.Round(8192 * cos)), int32(math.Round(8192 * sin))}
+		for k, z := range phasor.Carrier(float64(f), hop) {
+			c[i/4][k][i%4] = z
 		}
 	}
 	return c
 }()
 
-// hann is the window from its middle on, Q14; two of them half a window apart
-// add up to 1.
-var hann = func() (w [hop]int32) {
-	for k := range w {
-		w[k] = int32(math.Round(8192 * (1 + math.Cos(2*math.Pi*float64(k)/window))))
-	}
-	return w
-}()
-
-// turned is the angle from a to z, 2^16 a full turn, within 0.3 degrees.
-func (z phasor) turned(a phasor) int16 {
-	// z times the conjugate of a.
-	re := int64(z.re)*int64(a.re) + int64(z.im)*int64(a.im)
-	im := int64(z.im)*int64(a.re) - int64(z.re)*int64(a.im)
-	x, y := max(re, -re), max(im, -im)
-	if x == 0 && y == 0 {
-		return 0
-	}
-	swap := y > x
-	if swap {
-		x, y = y, x
-	}
-	if n := bits.Len64(uint64(x)) - 15; n > 0 {
-		x, y = x>>n, y>>n
-	}
-	// The arc tangent of q is near q (pi/4 + 0.273 (1 - q)).
-	q := int32(y) << 15 / int32(x)
-	angle := q * (8192 + 2847*(1<<15-q)>>15) >> 15
-	if swap {
-		angle = 1<<14 - angle
-	}
-	if re < 0 {
-		angle = 1<<15 - angle
-	}
-	if im < 0 {
-		angle = -angle
-	}
-	return int16(angle)
-}
-
-// root is the square root, rounded down.
-func root(x uint32) (r uint32) {
-	for b := uint32(1) << 30; b != 0; b >>= 2 {
-		if x >= r+b {
-			x -= r + b
-			r = r>>1 + b
-		} else {
-			r >>= 1
-		}
-	}
-	return r
-}
+var hann = phasor.Hann(hop)
