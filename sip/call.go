@@ -334,7 +334,7 @@ func at(s sdp.Session, local transport.Local) sdp.Session {
 
 // same reports whether sound flows as before.
 func same(a, b sdp.Session) bool {
-	return a.Addr == b.Addr && a.Events == b.Events && a.Ptime == b.Ptime && a.Direction == b.Direction &&
+	return a.Addr == b.Addr && a.Events == b.Events && a.Ptime == b.Ptime && a.Direction == b.Direction && a.Crypto == b.Crypto &&
 		slices.Equal(a.Codecs, b.Codecs)
 }
 

@@ -311,6 +311,9 @@ func (e *extension) hears(l *line, port uint16) sdp.Session {
 		MaxPtime: rtp.MaxPacket,
 		Metrics:  true,
 	}
+	if l.cfg.SRTP == "required" {
+		s.Crypto = sdp.NewCrypto()
+	}
 	if l.cfg.Keys == "rtp" {
 		s.Events, s.Flash = eventType, e.flash
 	}
@@ -340,6 +343,9 @@ func (l *line) remote(ours, m sdp.Session) rtp.Remote {
 		Ptime:   cmp.Or(m.Ptime, ours.Ptime),
 		Send:    m.Direction.Sends(),
 		Receive: m.Direction.Receives(),
+	}
+	if m.Crypto.On() {
+		r.Seal = &rtp.Seal{Out: ours.Crypto.Key, In: m.Crypto.Key}
 	}
 	if m.MaxPtime > 0 {
 		r.Ptime = min(r.Ptime, m.MaxPtime)

@@ -86,6 +86,7 @@ type Line struct {
 	Listen        string        // local address for signalling; "" is any address and port
 	Codecs        []string      // best first: "pcma", "pcmu", "g722", "g726", "g726-aal2"; empty: the law of the port's country, then the other
 	PacketTime    time.Duration // sound in a packet, in steps of 10 ms
+	SRTP          string        // "off" or "required": sound that only the two ends can hear
 	Keys          string        // how keys pressed in a call travel: "rtp", "info", "inband"
 
 	// How it shares proxies with others like it, and how it comes back: see

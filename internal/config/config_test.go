@@ -124,7 +124,7 @@ func TestSmallest(t *testing.T) {
 	want := Line{
 		Name: "1", User: "1001", AuthUser: "1001", Password: NewSecret("secret"), Domain: "example.net",
 		OutboundProxy: []string{"proxy.example.net", "192.0.2.7:5060"},
-		Expires:       10 * time.Minute, KeepAlive: 15 * time.Second, KeepAliveBy: "options", NoAnswer: 4 * time.Second, PacketTime: 20 * time.Millisecond, Keys: "rtp",
+		Expires:       10 * time.Minute, KeepAlive: 15 * time.Second, KeepAliveBy: "options", NoAnswer: 4 * time.Second, PacketTime: 20 * time.Millisecond, Keys: "rtp", SRTP: "off",
 		Standby: "probe", Failback: "refresh", FailbackAfter: time.Hour, Order: "dns", FailoverSpread: 2 * time.Second,
 	}
 	if !reflect.DeepEqual(c.Lines, []Line{want}) {

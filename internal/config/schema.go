@@ -206,6 +206,10 @@ var schema = []table{
 			def: `"20ms"`, min: 10 * time.Millisecond, max: 60 * time.Millisecond,
 			doc: "How much sound goes into a packet, in steps of 10 ms, unless the far end wants\nanother amount.",
 		}, {
+			name: "srtp", into: func(c *Config, i int) any { return &c.Lines[i].SRTP },
+			def: `"off"`, one: []string{"off", "required"},
+			doc: "Whether sound is sealed (SRTP, with keys in SDP, RFC 4568). With \"required\" there is\nno call with a far end that will not; its keys need transport = \"tls\".",
+		}, {
 			name: "dtmf", into: func(c *Config, i int) any { return &c.Lines[i].Keys },
 			def: `"rtp"`, one: []string{"rtp", "info", "inband"},
 			doc: "How keys pressed during a call reach the far end: beside the sound (RFC 4733), by\nSIP INFO, or in the sound, which is also what happens where the far end takes none\nbeside it.",

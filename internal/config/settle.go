@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+
+	"github.com/ata-agent/ata-agent/outbound"
 )
 
 // settle fills in what follows from other keys and blames what contradicts
@@ -51,6 +53,14 @@ func (r *reader) line(i int) {
 	}
 	if at, ok := r.given(me + ".keepalive"); ok && l.KeepAliveBy == "off" {
 		r.wrong(at, "line.keepalive", `keepalive_by = "off" says there is none`, "want only one of the two")
+	}
+	if at, ok := r.given(me + ".srtp"); ok && l.SRTP == "required" && len(r.mistakes) == 0 {
+		for _, p := range l.Proxies() {
+			if p.Transport != outbound.TLS {
+				r.wrong(at, "line.srtp", fmt.Sprintf("its keys would go to %s for all to read", p.Host), `want transport = "tls" as well`)
+				break
+			}
+		}
 	}
 	if at, ok := r.given(me + ".listen"); ok && l.Listen != "" {
 		mine := addr(l.Listen)

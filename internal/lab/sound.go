@@ -19,6 +19,7 @@ type media struct {
 	to        netip.AddrPort
 	codec     uint8  // 0 PCMU, 8 PCMA, or what others is called; 255 none of them
 	name      string // of others
+	seal      string // base64 of its SRTP key, RFC 4568; "" is in the clear
 	events    uint8  // payload type of telephone-event, 0 none
 	ptime     int    // how much sound it wants in a packet, ms
 	direction string
@@ -57,6 +58,8 @@ func readSDP(sdp string) media {
 		case strings.HasPrefix(line, "a=ptime:"):
 			n, _ := strconv.Atoi(strings.TrimPrefix(line, "a=ptime:"))
 			m.ptime = max(10, n)
+		case strings.HasPrefix(line, "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:"):
+			m.seal = strings.TrimPrefix(line, "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:")
 		case line == "a=sendrecv", line == "a=sendonly", line == "a=recvonly", line == "a=inactive":
 			m.direction = line[2:]
 		}
@@ -88,8 +91,12 @@ func writeSDP(at netip.AddrPort, m media, version, ptime int) string {
 		formats += fmt.Sprintf(" %d", m.events)
 		maps += fmt.Sprintf("a=rtpmap:%d telephone-event/8000\r\na=fmtp:%d 0-16\r\n", m.events, m.events)
 	}
-	return fmt.Sprintf("v=0\r\no=far 1 %d IN %s %s\r\ns=-\r\nc=IN %s %s\r\nt=0 0\r\nm=audio %d RTP/AVP %s\r\n%sa=ptime:%d\r\na=%s\r\n",
-		version, family, at.Addr(), family, at.Addr(), at.Port(), formats, maps, ptime, m.direction)
+	proto := "RTP/AVP"
+	if m.seal != "" {
+		proto, maps = "RTP/SAVP", maps+"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:"+farKey+"\r\n"
+	}
+	return fmt.Sprintf("v=0\r\no=far 1 %d IN %s %s\r\ns=-\r\nc=IN %s %s\r\nt=0 0\r\nm=audio %d %s %s\r\n%sa=ptime:%d\r\na=%s\r\n",
+		version, family, at.Addr(), family, at.Addr(), at.Port(), proto, formats, maps, ptime, m.direction)
 }
 
 // A Voice is what a far end says.
@@ -105,10 +112,11 @@ const (
 // A mouthAndEar is a far end's sound: it speaks and listens every 20 ms, with
 // its own G.711 and RTP (RFC 3550).
 type mouthAndEar struct {
-	pc   net.PacketConn
-	at   netip.AddrPort
-	tell func(string)
-	code *farCodec // one way belongs to send, the other to receive
+	pc    net.PacketConn
+	at    netip.AddrPort
+	tell  func(string)
+	code  *farCodec // one way belongs to send, the other to receive
+	seals farSeal   // likewise
 
 	mu       sync.Mutex
 	m        media
@@ -237,7 +245,7 @@ func (s *mouthAndEar) send() {
 			binary.BigEndian.PutUint16(p[2:], seq)
 			binary.BigEndian.PutUint32(p[4:], stamp)
 			binary.BigEndian.PutUint32(p[8:], ssrc)
-			p = s.code.write(p, m, unsent[:n])
+			p = s.seals.out(m, s.code.write(p, m, unsent[:n]))
 			s.pc.WriteTo(p, net.UDPAddrFromAddrPort(m.to))
 			seq++
 		}
@@ -261,7 +269,10 @@ func (s *mouthAndEar) receive() {
 			}
 			continue // somebody's ICMP
 		}
-		p := buf[:n]
+		s.mu.Lock()
+		p := s.seals.in(s.m, buf[:n])
+		s.mu.Unlock()
+		n = len(p)
 		if n < 12 || p[0]>>6 != 2 {
 			continue
 		}

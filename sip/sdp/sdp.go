@@ -10,6 +10,7 @@ package sdp
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,7 +31,8 @@ type Session struct {
 	Ptime     time.Duration // sound per packet that this side wants; 0 is unsaid
 	MaxPtime  time.Duration // the most that it takes; 0 is unsaid
 	Direction Direction
-	Metrics   bool // this side wants VoIP metrics by RTCP, RFC 3611 section 5; said, but not read
+	Crypto    Crypto // with which this side seals what it sends; the zero Crypto: RTP in the clear
+	Metrics   bool   // this side wants VoIP metrics by RTCP, RFC 3611 section 5; said, but not read
 
 	// ID and Version are those of the o= line. Version grows by one with
 	// each change (RFC 3264 section 8); the same version means the same session.
@@ -39,6 +41,19 @@ type Session struct {
 	// lines are the m= lines of a parsed body, in order, so that an answer
 	// can refuse each that is not ours. Nil means one audio line.
 	lines []mline
+
+	// sealed is the other stream of a body that offers the sound in the clear and
+	// sealed as well.
+	sealed *Session
+}
+
+// as is the stream of a body that is sealed, or the one in the clear, where it
+// has the choice.
+func (s Session) as(sealed bool) Session {
+	if sealed && s.sealed != nil {
+		return *s.sealed
+	}
+	return s
 }
 
 // A Codec is one way to carry sound.
@@ -115,11 +130,13 @@ var ErrNothingInCommon = errors.New("no audio codec in common")
 // Answer makes our answer to an offer, RFC 3264 section 6. local is what we
 // would offer ourselves: our address, codecs and event type.
 func Answer(local, offer Session) (Session, error) {
+	offer = offer.as(local.Crypto.On())
 	a := local
 	a.lines = offer.lines
+	a.Crypto.Tag = offer.Crypto.Tag
 	a.Codecs, a.Events = common(local, offer)
 	a.Flash = local.Flash && a.Events != 0
-	if len(a.Codecs) == 0 || offer.Addr.Port() == 0 {
+	if len(a.Codecs) == 0 || offer.Addr.Port() == 0 || offer.Crypto.On() != local.Crypto.On() {
 		return a, ErrNothingInCommon
 	}
 	a.Direction = mirror(local, offer)
@@ -133,13 +150,14 @@ func Answer(local, offer Session) (Session, error) {
 }
 
 // Agree returns what holds after an offer and an answer, seen from our side:
-// Addr, payload types and Ptime are what the far end wants to get, Direction
-// is ours. It does not matter which of the two was the offer.
+// Addr, payload types and Ptime are what the far end wants to get, Crypto is
+// what it seals its sound with, Direction is ours. It does not matter which of the two was the offer.
 func Agree(local, remote Session) (Session, error) {
-	m := Session{Addr: remote.Addr, Ptime: remote.Ptime, MaxPtime: remote.MaxPtime, ID: remote.ID, Version: remote.Version}
+	remote = remote.as(local.Crypto.On())
+	m := Session{Addr: remote.Addr, Crypto: remote.Crypto, Ptime: remote.Ptime, MaxPtime: remote.MaxPtime, ID: remote.ID, Version: remote.Version}
 	m.Codecs, m.Events = common(local, remote)
 	m.Flash = local.Flash && remote.Flash && m.Events != 0
-	if len(m.Codecs) == 0 || remote.Addr.Port() == 0 {
+	if len(m.Codecs) == 0 || remote.Addr.Port() == 0 || remote.Crypto.On() != local.Crypto.On() {
 		return m, ErrNothingInCommon
 	}
 	m.Direction = mirror(local, remote)
@@ -198,23 +216,48 @@ func Parse(body []byte) (Session, error) {
 	}
 	s.ID, s.Version, s.lines = sieved.id, sieved.version, lines
 
+	plain, sealed := find(&d, lines, "RTP/AVP"), find(&d, lines, "RTP/SAVP")
+	if plain < 0 && sealed < 0 {
+		return s, nil
+	}
+	if sealed >= 0 && (plain < 0 || d.MediaDescriptions[sealed].MediaName.Port.Value != 0) {
+		other := s
+		other.lines = slices.Clone(lines)
+		other.lines[sealed].ours = true
+		if err := other.read(&d, d.MediaDescriptions[sealed]); err != nil {
+			return s, err
+		}
+		if !other.Crypto.On() {
+			other.Codecs = nil // sealed in a way that is not spoken here
+		}
+		if plain < 0 || d.MediaDescriptions[plain].MediaName.Port.Value == 0 {
+			return other, nil
+		}
+		s.sealed = &other
+	}
+	lines[plain].ours = true
+	if err := s.read(&d, d.MediaDescriptions[plain]); err != nil {
+		return s, err
+	}
+	s.Crypto = Crypto{} // a key for RTP in the clear is a wish that RFC 4568 does not know
+	return s, nil
+}
+
+// find is the first audio stream of a protocol that is not refused, else the
+// first; -1 if there is none.
+func find(d *pion.SessionDescription, lines []mline, proto string) int {
 	pick := -1
 	for i, l := range lines {
-		if l.media == "audio" && strings.EqualFold(l.proto, "RTP/AVP") {
+		if l.media == "audio" && strings.EqualFold(l.proto, proto) {
 			if d.MediaDescriptions[i].MediaName.Port.Value != 0 {
-				pick = i
-				break
+				return i
 			}
 			if pick < 0 {
 				pick = i
 			}
 		}
 	}
-	if pick < 0 {
-		return s, nil
-	}
-	lines[pick].ours = true
-	return s, s.read(&d, d.MediaDescriptions[pick])
+	return pick
 }
 
 // read takes what concerns us from one media description.
@@ -252,6 +295,10 @@ func (s *Session) read(d *pion.SessionDescription, m *pion.MediaDescription) err
 			pt, events, _ := strings.Cut(a.Value, " ")
 			if n, err := strconv.ParseUint(pt, 10, 7); err == nil {
 				flash[n] = lists(events, hookFlash)
+			}
+		case "crypto":
+			if c, ok := crypto(a.Value); ok && !s.Crypto.On() {
+				s.Crypto = c
 			}
 		case "ptime":
 			s.Ptime = milliseconds(a.Value)
@@ -381,6 +428,9 @@ func (s Session) Marshal() []byte {
 func (s Session) audio() *pion.MediaDescription {
 	m := &pion.MediaDescription{MediaName: pion.MediaName{
 		Media: "audio", Port: pion.RangedPort{Value: int(s.Addr.Port())}, Protos: []string{"RTP", "AVP"}}}
+	if s.Crypto.On() {
+		m.MediaName.Protos[1] = "SAVP"
+	}
 	add := func(key, value string) { m.Attributes = append(m.Attributes, pion.Attribute{Key: key, Value: value}) }
 	for _, c := range s.Codecs {
 		pt := strconv.Itoa(int(c.PT))
@@ -397,6 +447,9 @@ func (s Session) audio() *pion.MediaDescription {
 			events = " 0-" + strconv.Itoa(hookFlash)
 		}
 		add("fmtp", pt+events)
+	}
+	if s.Crypto.On() {
+		add("crypto", s.Crypto.attribute())
 	}
 	if len(m.MediaName.Formats) == 0 {
 		m.MediaName.Formats = []string{"0"} // the grammar wants one

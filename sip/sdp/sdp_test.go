@@ -59,7 +59,7 @@ func TestParse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got.lines, got.ID, got.Version = nil, 0, 0
+			got.lines, got.sealed, got.ID, got.Version = nil, nil, 0, 0
 			if !reflect.DeepEqual(got, c.want) {
 				t.Errorf("got  %+v\nwant %+v", got, c.want)
 			}
@@ -224,7 +224,7 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got.lines = nil
+		got.lines, got.sealed = nil, nil
 		if !reflect.DeepEqual(got, s) {
 			t.Errorf("got  %+v\nwant %+v", got, s)
 		}

@@ -71,7 +71,7 @@ func sieve(body string) (sieved, []mline, error) {
 			}
 			lines = append(lines, mline{media: f[0], proto: f[2], formats: strings.Join(f[3:], " ")})
 			kind, proto := "application", "UDP"
-			if f[0] == "audio" && strings.EqualFold(f[2], "RTP/AVP") {
+			if f[0] == "audio" && (strings.EqualFold(f[2], "RTP/AVP") || strings.EqualFold(f[2], "RTP/SAVP")) {
 				kind, proto = "audio", "RTP/AVP"
 			}
 			media.WriteString("m=" + kind + " " + port + " " + proto + " " + strings.Join(f[3:], " ") + "\r\n")

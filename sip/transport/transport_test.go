@@ -193,6 +193,9 @@ func TestClosedPortIsHeardAtOnce(t *testing.T) {
 // All addresses are asked at once and most are dead: their errors, which the
 // kernel hands to whoever writes next, keep nothing from the living one.
 func TestManyDeadOneAlive(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the kernel is the same under emulation, and the emulator errs when so many threads are at work")
+	}
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux has an error queue")
 	}

@@ -28,9 +28,25 @@ func (h header) put(b []byte) {
 	binary.BigEndian.PutUint32(b[8:], h.ssrc)
 }
 
+// headerEnd is where a packet's payload begins; ok is false when it is not RTP.
+func headerEnd(b []byte) (at int, ok bool) {
+	if len(b) < headerSize || b[0]&0xc0 != version {
+		return 0, false
+	}
+	at = headerSize + 4*int(b[0]&15)
+	if b[0]&0x10 != 0 {
+		if len(b) < at+4 {
+			return 0, false
+		}
+		at += 4 + 4*int(binary.BigEndian.Uint16(b[at+2:]))
+	}
+	return at, at <= len(b)
+}
+
 // parse takes a packet apart; ok is false when it is not RTP.
 func parse(b []byte) (h header, payload []byte, ok bool) {
-	if len(b) < headerSize || b[0]&0xc0 != version {
+	at, ok := headerEnd(b)
+	if !ok {
 		return h, nil, false
 	}
 	h = header{
@@ -39,13 +55,6 @@ func parse(b []byte) (h header, payload []byte, ok bool) {
 		seq:    binary.BigEndian.Uint16(b[2:]),
 		time:   binary.BigEndian.Uint32(b[4:]),
 		ssrc:   binary.BigEndian.Uint32(b[8:]),
-	}
-	at := headerSize + 4*int(b[0]&15)
-	if b[0]&0x10 != 0 {
-		if len(b) < at+4 {
-			return h, nil, false
-		}
-		at += 4 + 4*int(binary.BigEndian.Uint16(b[at+2:]))
 	}
 	end := len(b)
 	if b[0]&0x20 != 0 {

@@ -44,16 +44,25 @@ func (s *Stream) over(err error, errs *int) bool {
 
 // take deals with one datagram. It allocates nothing.
 func (s *Stream) take(b []byte, from netip.AddrPort, now time.Time) {
-	h, payload, ok := parse(b)
 	s.in.Lock()
 	defer s.in.Unlock()
-	if !ok {
-		s.count.Garbage++
+	r := s.remote.Load()
+	switch {
+	case r == nil:
+		s.count.Unwanted++
+		return
+	case s.source.heard && from != s.source.at: // whose seal is not worth a look
+		s.count.Strangers++
 		return
 	}
-	r := s.remote.Load()
-	if r == nil {
-		s.count.Unwanted++
+	b, ok := r.ways.unseal(b)
+	if !ok {
+		s.count.Forged++
+		return
+	}
+	h, payload, ok := parse(b)
+	if !ok {
+		s.count.Garbage++
 		return
 	}
 	if !s.admit(from, h, now) {

@@ -51,6 +51,8 @@ func (s *Stream) sendReports() {
 
 // report sends what we have sent and received.
 func (s *Stream) report(bye bool) {
+	s.said.Lock()
+	defer s.said.Unlock()
 	to := s.to.Load()
 	r := s.remote.Load()
 	if to == nil || r == nil || r.holds() || to.Port() == 0xffff {
@@ -111,6 +113,9 @@ func (s *Stream) report(bye bool) {
 		b = append(b, version|1, packetBYE, 0, 1)
 		b = be.AppendUint32(b, s.ssrc)
 	}
+	if r.ways.out != nil {
+		b = r.ways.reportsOut.SealRTCP(b)
+	}
 	// Like the sound, it may be refused; there is nobody to tell.
 	s.rtcp.write(b, netip.AddrPortFrom(to.Addr(), to.Port()+1))
 }
@@ -153,6 +158,13 @@ func (s *Stream) takeReport(b []byte, from netip.AddrPort, now time.Time) {
 	if from.Addr() != s.source.at.Addr() {
 		s.count.Strangers++
 		return
+	}
+	if r := s.remote.Load(); r != nil {
+		var ok bool
+		if b, ok = r.ways.unsealReport(b); !ok {
+			s.count.Forged++
+			return
+		}
 	}
 	be := binary.BigEndian
 	for len(b) >= 8 {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ata-agent/ata-agent/hal"
+	"github.com/ata-agent/ata-agent/internal/media/srtp"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 )
 
@@ -21,7 +22,7 @@ type sender struct {
 	last   time.Time
 
 	coder coder
-	buf   [headerSize + maxSamples]byte
+	buf   [headerSize + maxSamples + srtp.Overhead]byte
 	n     int // samples in buf
 	size  int // bytes that they are
 
@@ -114,6 +115,9 @@ func (s *Stream) send(pt uint8, marker bool, time uint32, packet []byte) {
 	o.seq++
 	o.packets++
 	o.octets += uint32(len(packet) - headerSize)
+	if w := &o.remote.ways; w.out != nil {
+		packet = w.out.Seal(packet, headerSize)
+	}
 	to := *s.to.Load()
 	err := s.rtp.write(packet, to)
 	if err != nil && !o.failing && !errors.Is(err, net.ErrClosed) {

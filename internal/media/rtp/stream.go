@@ -45,8 +45,11 @@ type Remote struct {
 	Flash    bool           // the far end takes hook flashes as events
 	Apart    bool           // keys go by signalling, and should not be heard in the sound
 	Ptime    time.Duration  // sound per packet sent, 10 to 60 ms; 0 is 20 ms
+	Seal     *Seal          // nil: RTP in the clear
 	Send     bool
 	Receive  bool
+
+	ways ways // of Seal
 }
 
 // holds reports whether there is nowhere to send to.
@@ -62,6 +65,7 @@ type Stats struct {
 	Late       uint64 // received after their time, not heard
 	Duplicates uint64
 	Garbage    uint64 // datagrams that are no RTP, or of no use
+	Forged     uint64 // packets that were not sealed with the far end's key, or came twice
 	Strangers  uint64 // RTP packets from elsewhere
 	Unwanted   uint64 // RTP packets of a payload type nobody agreed on, or on hold
 
@@ -90,6 +94,7 @@ type Stream struct {
 	remote atomic.Pointer[Remote] // nil before Start
 	to     atomic.Pointer[netip.AddrPort]
 	closed atomic.Bool
+	said   sync.Mutex // held while a report is made
 	done   chan struct{}
 	work   sync.WaitGroup
 
@@ -190,7 +195,9 @@ func (s *Stream) Start(r Remote) {
 	r.Addr = netip.AddrPortFrom(r.Addr.Addr().Unmap(), r.Addr.Port())
 	s.in.Lock()
 	defer s.in.Unlock()
-	if old := s.remote.Load(); old == nil || old.Addr != r.Addr {
+	old := s.remote.Load()
+	r.open(old)
+	if old == nil || old.Addr != r.Addr {
 		s.source = source{at: r.Addr}
 		s.to.Store(&r.Addr)
 	}

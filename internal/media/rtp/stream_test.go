@@ -15,6 +15,7 @@ import (
 
 	"github.com/ata-agent/ata-agent/hal"
 	"github.com/ata-agent/ata-agent/internal/media/g711"
+	"github.com/ata-agent/ata-agent/internal/media/srtp"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
@@ -932,15 +933,21 @@ func deaf(events uint8) (*Stream, netip.AddrPort) {
 
 func TestNoAllocation(t *testing.T) {
 	for _, codec := range []Codec{PCMU, G722, G726} {
-		noAllocation(t, codec, 101)
-		noAllocation(t, codec, 0)
+		noAllocation(t, codec, 101, nil)
+		noAllocation(t, codec, 0, nil)
 	}
+	noAllocation(t, PCMA, 101, &Seal{})
 }
 
-func noAllocation(t *testing.T, codec Codec, events uint8) {
+func noAllocation(t *testing.T, codec Codec, events uint8, seal *Seal) {
 	s, far := deaf(events)
-	s.Start(Remote{Addr: far, Codec: codec, PT: 97, Events: events, Send: true, Receive: true})
+	s.Start(Remote{Addr: far, Codec: codec, PT: 97, Events: events, Seal: seal, Send: true, Receive: true})
 	p := packet(1, 0, 0x80)
+	var theirs *srtp.Context
+	if seal != nil {
+		theirs = srtp.New(seal.In)
+		p = append(p, make([]byte, srtp.Overhead)...)[:len(p)]
+	}
 	i := 0
 	var f hal.Frame
 	now := time.Now()
@@ -955,14 +962,18 @@ func noAllocation(t *testing.T, codec Codec, events uint8) {
 		s.Write(&f)
 		if i%2 == 0 && i%17 != 0 {
 			header{pt: 97, seq: uint16(i / 2), time: uint32(i * 80), ssrc: 1}.put(p)
-			s.take(p, far, now)
+			b := p
+			if theirs != nil {
+				b = theirs.Seal(p, headerSize)
+			}
+			s.take(b, far, now)
 		}
 		s.Read(&f)
 		i++
 	}); n != 0 {
 		t.Errorf("%s: %v allocations per frame", codec, n)
 	}
-	if st := s.Stats(); st.Received < 500 || st.Unwanted != 0 {
+	if st := s.Stats(); st.Received < 500 || st.Unwanted != 0 || st.Forged != 0 {
 		t.Errorf("%s: nothing was heard: %+v", codec, st)
 	}
 }
