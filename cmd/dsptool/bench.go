@@ -12,6 +12,7 @@ import (
 	"github.com/ata-agent/ata-agent/internal/media/echo"
 	"github.com/ata-agent/ata-agent/internal/media/g711"
 	"github.com/ata-agent/ata-agent/internal/media/jitter"
+	"github.com/ata-agent/ata-agent/internal/media/probe"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 )
 
@@ -20,7 +21,7 @@ var benchCommands = []command{{
 	short: "carries the sound of N calls, as fast as it goes, and says what that costs",
 	long: `
 Each call is what a cord does every 10 ms: cancel the echo of a telephone with
-128 taps, listen for keys, code, take a packet in 50, lose one in 100, decode,
+128 taps, listen for keys and for faxes, code, take a packet in 50, lose one in 100, decode,
 conceal, mix a tone that comes now and then. Both ends speak most of the time,
 often at once. SECONDS of sound, 10 unless said. What it costs in instructions,
 make cost counts.`,
@@ -68,6 +69,7 @@ func runBench(args []string, s std) error {
 type call struct {
 	listener
 	keys dtmf.Detector
+	ends [2]probe.Probe
 	echo echo.Canceller
 	ear  tone.Player
 
@@ -92,6 +94,7 @@ func (c *call) frame(i int) {
 	for k, x := range c.mix { // what was played comes back, 12 dB softer
 		c.said[k] += x >> 2
 	}
+	c.ends[0].Hear(c.said[:])
 	c.echo.Cancel(c.said[:], c.mix[:], c.said[:])
 	c.keys.Hear(c.said[:])
 	g711.Mu.Encode(c.code[:], c.said[:])
@@ -110,6 +113,7 @@ func (c *call) frame(i int) {
 	}
 	c.buffer.Get(&c.listener.frame, max(0, jitter.Pull-c.n), period)
 	c.decode()
+	c.ends[1].Hear(c.left[:jitter.Pull])
 	c.ear.Read(c.mix[:])
 	for k := range c.mix {
 		c.mix[k] = int16(min(max(int32(c.mix[k])+int32(c.left[k]), -32768), 32767))

@@ -244,6 +244,7 @@ func (c *call) sound(now time.Time) *status.Sound {
 		Jitter: status.Millis(s.Jitter), RTT: status.Millis(s.RTT), Strangers: s.Strangers,
 		Codec: string(q.Codec), Loss: math.Round(1e4*float64(q.Missed)/float64(max(1, q.Packets))) / 1e4,
 		Delay: status.Millis(q.Delay.Round(time.Microsecond)), MOS: float64(q.MOS) / 100, FarMOS: float64(q.Far) / 100,
+		Data: s.Data,
 	}
 	if s.Source.IsValid() {
 		sound.Source = s.Source.String()

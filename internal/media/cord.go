@@ -16,6 +16,7 @@ import (
 	"github.com/ata-agent/ata-agent/internal/media/dtmf"
 	"github.com/ata-agent/ata-agent/internal/media/echo"
 	"github.com/ata-agent/ata-agent/internal/media/level"
+	"github.com/ata-agent/ata-agent/internal/media/probe"
 	"github.com/ata-agent/ata-agent/internal/media/rtp"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 )
@@ -46,10 +47,12 @@ type Tuning struct {
 
 // A Cord carries the sound of one port, 10 ms at a time:
 //
-//	mouth ─ Read ─▶ echo ─▶ dtmf ─▶ gain ─▶ mix ─▶ encode ─▶ RTP
-//	ear  ◀─ Write ── ▲ ─ mix ◀─ tone
-//	                     mix ◀─ gain ◀─ conceal ◀─ decode ◀─ jitter ◀─ RTP
+//	mouth ─ Read ─▶ probe ─▶ echo ─▶ dtmf ─▶ gain ─▶ mix ─▶ encode ─▶ RTP
+//	ear  ◀─ Write ─────────── ▲ ─ mix ◀─ tone
+//	                              mix ◀─ gain ◀─ probe ◀─ conceal ◀─ decode ◀─ jitter ◀─ RTP
 //
+// When a fax or a modem is heard at any end, sound is carried as it is for the rest
+// of the call: the delay stays, and no noise takes the place of an echo.
 // No part of a frame allocates.
 type Cord struct {
 	port   hal.Port
@@ -68,7 +71,9 @@ type Cord struct {
 	mouth  hal.Frame
 	plain  hal.Frame // the mouth without the echo, but with no noise in its place
 	rests  bool      // the canceller had nothing to do in the last frame
-	silent hal.Frame // never written
+	near   probe.Probe
+	ends   [2]probe.Probe // of the far ends
+	silent hal.Frame      // never written
 	far    [2]hal.Frame
 	tone   hal.Frame
 	mix    hal.Frame    // what is written to the ear
@@ -150,6 +155,7 @@ func (c *Cord) frame() {
 	if c.teller.on.Load() && c.announce() {
 		return
 	}
+	c.watch(&c.near, &c.mouth)
 	c.cancel()
 	key := c.listen()
 	if key.Maybe {
@@ -167,10 +173,37 @@ func (c *Cord) repatch(p *Patch) {
 	if !p.Ear.Equal(c.now.Ear) {
 		c.ear.Play(p.Ear)
 	}
-	if c.held && p.Far != c.now.Far {
-		c.letGo()
+	if p.Far != c.now.Far {
+		if c.held {
+			c.letGo()
+		}
+		c.near, c.ends = probe.Probe{}, [2]probe.Probe{}
 	}
 	c.now = p
+}
+
+// watch looks whether data follow what an end says.
+func (c *Cord) watch(end *probe.Probe, said *hal.Frame) {
+	if c.talks() && !c.data() && end.Hear(said[:]).Tone.Data() {
+		for _, far := range c.now.Far {
+			if far != nil {
+				far.CarryData()
+			}
+		}
+	}
+}
+
+// talks reports whether there is a far end.
+func (c *Cord) talks() bool { return c.now.Far[0] != nil || c.now.Far[1] != nil }
+
+// data reports whether a fax or a modem was heard in the call.
+func (c *Cord) data() bool {
+	for _, far := range c.now.Far {
+		if far != nil && far.CarriesData() {
+			return true
+		}
+	}
+	return false
 }
 
 // cancel takes out of the mouth what the line throws back of the ear. What was
@@ -179,7 +212,7 @@ func (c *Cord) repatch(p *Patch) {
 // With nobody at the far end nobody hears the echo.
 func (c *Cord) cancel() {
 	e := c.tune.echo
-	if e == nil || c.now.Far[0] == nil && c.now.Far[1] == nil {
+	if e == nil || !c.talks() {
 		c.rests = true
 		c.plain = c.mouth
 		return
@@ -188,6 +221,7 @@ func (c *Cord) cancel() {
 		c.rests = false
 		e.Resume()
 	}
+	e.NLP(!c.data())
 	e.Cancel(c.mouth[:], c.mix[:], c.mouth[:])
 	e.Linear(c.plain[:])
 }
@@ -266,14 +300,16 @@ func (c *Cord) speak(key dtmf.Heard) {
 	for i, far := range c.now.Far {
 		if far != nil {
 			far.Read(&c.far[i])
+			c.watch(&c.ends[i], &c.far[i])
 		}
 	}
+	mute := key.Held || key.Maybe && !c.data() // data sound like keys, for moments
 	for i, far := range c.now.Far {
 		if far == nil {
 			continue
 		}
 		said := &c.mouth
-		if key.Maybe && far.KeysApart() {
+		if mute && far.KeysApart() {
 			// The key goes beside the sound, so not in it too.
 			said = &c.silent
 		}

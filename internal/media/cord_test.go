@@ -666,6 +666,48 @@ func TestModem(t *testing.T) {
 	})
 }
 
+// A fax answers, at either end: from then on, pauses or not, what is soft beneath
+// the far end's sound is carried as it is, and the delay is fixed.
+func TestFax(t *testing.T) {
+	ced := make([]int16, 8000)
+	for i := range ced {
+		ced[i] = int16(tone.Sine(tone.Turn(2100)*uint32(i)) / 4)
+	}
+	for _, answers := range []int{-1, 0, 1} {
+		together(t, 2, func(_ *wire, p []*party) {
+			a, b := dial(t, p[0], p[1], 101)
+			p[0].throw(0.4)
+			p[0].Tune(Tuning{Tail: 16 * time.Millisecond})
+			p[0].Set(Patch{Far: [2]*rtp.Stream{a}})
+			p[1].Set(Patch{Far: [2]*rtp.Stream{b}})
+			p[1].talk(3000)
+			time.Sleep(2 * time.Second)
+			p[1].talk(0)
+			if answers >= 0 {
+				p[answers].mu.Lock()
+				p[answers].plays = ced
+				p[answers].mu.Unlock()
+			}
+			time.Sleep(2500 * time.Millisecond)
+			p[0].say(1000, -48)
+			p[1].talk(3000)
+			time.Sleep(500 * time.Millisecond)
+			soft := power(p[1].heard(time.Second), 1000)
+			if data := answers >= 0; data {
+				near(t, "the soft end", soft, -48, 0.5)
+				if !a.CarriesData() || !a.Stats().Data || !b.CarriesData() {
+					t.Error("a fax was not heard")
+				}
+				if d := a.Stats().Delay; d < 80*time.Millisecond || d > 120*time.Millisecond {
+					t.Errorf("the delay is %v", d)
+				}
+			} else if soft > -52 || a.CarriesData() || a.Stats().Delay > 60*time.Millisecond {
+				t.Errorf("without a fax the soft end is heard at %.1f dBm0, with a delay of %v", soft, a.Stats().Delay)
+			}
+		})
+	}
+}
+
 // A key is heard beneath a voice whose echo it might be, before the line is known
 // and after, and goes on to a far end that takes keys in the sound.
 func TestKeysBeneathAVoice(t *testing.T) {

@@ -149,6 +149,7 @@ type Sound struct {
 	Delay     Millis    `json:"delay_ms"`  // from the far mouth to our ear; without the way while RTT is unknown
 	MOS       float64   `json:"mos"`       // ITU-T G.107, 1 to 4.5; 0 while nothing came
 	FarMOS    float64   `json:"far_mos"`   // of ours, as the far end says; 0 while it has not
+	Data      bool      `json:"data"`      // a fax or a modem was heard
 }
 
 // When sound is bad enough to speak of. Our choice: a call shorter than this
@@ -181,8 +182,12 @@ func (s *Sound) Quality() string {
 	if s == nil || s.MOS == 0 {
 		return ""
 	}
-	return fmt.Sprintf("MOS %.1f, %v %% lost, jitter %d ms, delay %d ms",
-		s.MOS, math.Round(1000*s.Loss)/10, time.Duration(s.Jitter).Milliseconds(), time.Duration(s.Delay).Milliseconds())
+	what := ""
+	if s.Data {
+		what = "fax or modem, "
+	}
+	return fmt.Sprintf("%sMOS %.1f, %v %% lost, jitter %d ms, delay %d ms",
+		what, s.MOS, math.Round(1000*s.Loss)/10, time.Duration(s.Jitter).Milliseconds(), time.Duration(s.Delay).Milliseconds())
 }
 
 // A Lamp is one light and what it shows.

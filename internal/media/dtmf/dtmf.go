@@ -182,10 +182,11 @@ func (d *Detector) hop(h *Heard) {
 		d.waiting.add(&l)
 	}
 	if l.key != 0 && l.key != d.held.key {
-		if l.key != d.waiting.key {
+		// What waits is given up for another key that shows twice.
+		if l.key != d.waiting.key && (d.waiting.key == 0 || l.key == d.looks[0].key) {
 			d.waiting.start(&d.looks, &l)
 		}
-		if l.key == d.looks[0].key {
+		if l.key == d.waiting.key && l.key == d.looks[0].key {
 			d.waiting.listen(&d.looks[0], &l)
 		}
 	}
@@ -255,15 +256,23 @@ type candidate struct {
 	dev      [past - 1][2]int32
 }
 
-// start begins anew with the key that l shows. The window before may have
-// seen its beginning.
+// start begins anew with the key that l shows, and the looks before if they do. The
+// one before those may have seen its beginning.
 func (c *candidate) start(looks *[onset]look, l *look) {
 	*c = candidate{key: l.key, row: l.row, col: l.col}
-	c.add(&looks[0])
-	c.before = c.amp[0]
-	for i := range looks[1:] {
-		a := c.lengths(&looks[1+i])
+	first := 0
+	for first < onset-1 && looks[first].key == l.key {
+		first++
+	}
+	for i := onset - 1; i >= first; i-- {
+		a := c.lengths(&looks[i])
+		if i == onset-1 {
+			c.before = a
+		}
 		c.before[0], c.before[1] = min(c.before[0], a[0]), min(c.before[1], a[1])
+	}
+	for i := first; i >= 0; i-- {
+		c.add(&looks[i])
 	}
 	c.add(l)
 }
@@ -328,6 +337,16 @@ func (c *candidate) listen(before, l *look) {
 		was, is := c.amp[c.n-2][i], c.amp[c.n-1][i]
 		steady = steady && max(was, is)-min(was, is) <= max(was, is)/maxStep
 	}
+	// Where samples were lost the phase jumps; what was before says nothing then.
+	if c.devs > 1 {
+		was := c.dev[c.devs-2]
+		for i := range was {
+			if was[i]-dev[i] > maxSpread || dev[i]-was[i] > maxSpread {
+				c.dev[0], c.devs = *dev, 1
+				break
+			}
+		}
+	}
 	if share := int(alone * permille / uint64(l.energy)); steady && share > noShare {
 		c.evidence += min(share, allShare) - noShare
 	}
@@ -335,7 +354,7 @@ func (c *candidate) listen(before, l *look) {
 
 // certain reports whether a key was pressed.
 func (c *candidate) certain(limit *limits) bool {
-	if c.evidence < minEvidence || c.on() < limit.on {
+	if c.evidence < minEvidence || c.devs < 2 || c.on() < limit.on {
 		return false
 	}
 	for i := range 2 {

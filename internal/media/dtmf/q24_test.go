@@ -22,6 +22,7 @@ type press struct {
 	level       float64 // dBm0 of the stronger tone; -10 if 0
 	twist       float64 // dB, column over row
 	gapAt, gap  float64 // ms: an interruption
+	slipAt      float64 // ms: where 10 ms of sound are lost
 	pause       float64 // ms after it; 80 if 0
 	noise       float64 // dB below the tones' power, white; none if 0
 	echo        float64 // ms later, 10 dB down
@@ -97,6 +98,12 @@ func (p press) sound(key byte, r *rand.Rand) []int16 {
 	out := make([]int16, len(keyed))
 	for i := range out {
 		x, y := ar*low.next(), ac*high.next()
+		if p.slipAt != 0 && i == int((lead+p.slipAt)*8) {
+			for range 80 {
+				low.next()
+				high.next()
+			}
+		}
 		if t := float64(i)/8 - lead; t >= 0 && t < p.ms && (p.gap == 0 || t < p.gapAt || t >= p.gapAt+p.gap) {
 			if t >= p.secondAfter {
 				x += y
@@ -234,6 +241,8 @@ func TestQ24(t *testing.T) {
 		{"a third tone as loud", press{third: -0.001, ms: 200}, none},
 		{"a third tone 20 dB below", press{third: -20}, all},
 		{"column 10 ms after row", press{secondAfter: 10, ms: 60}, all},
+		{"10 ms of sound lost, early", press{ms: 80, slipAt: 30}, all},
+		{"10 ms of sound lost, late", press{ms: 80, slipAt: 50}, all},
 		{"column 60 ms after row: a chord, not a key", press{secondAfter: 60, ms: 260}, none},
 		{"white noise 15 dB below, 60 ms, +1.5 % -1.5 %, -8 dB", press{noise: 15, row: 1.5, col: -1.5, twist: -8}, all},
 		{"white noise 15 dB below, 60 ms, -1.5 % +1.5 %, +4 dB", press{noise: 15, row: -1.5, col: 1.5, twist: 4}, all},

@@ -138,9 +138,9 @@ func (s signal) count(times int, r *rand.Rand) (right int, wrong string) {
 // What the Recommendations say must be heard, and what must not; the sentence is
 // in the name.
 func TestLimits(t *testing.T) {
-	times := 20
+	times := 10
 	if testing.Short() {
-		times = 2
+		times = 1
 	}
 	const all, none = 1, 0
 	for _, row := range []struct {

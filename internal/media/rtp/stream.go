@@ -77,6 +77,8 @@ type Stats struct {
 	Concealed time.Duration  // sound that was made up
 	Source    netip.AddrPort // where the far end's packets come from; zero while nothing came
 
+	Data bool // a fax or a modem is at work
+
 	FarLost uint8         // of what we sent, lost at the far end lately, in 1/256; as it says
 	RTT     time.Duration // to the far end and back, 0 while unknown
 }
@@ -94,7 +96,8 @@ type Stream struct {
 	remote atomic.Pointer[Remote] // nil before Start
 	to     atomic.Pointer[netip.AddrPort]
 	closed atomic.Bool
-	said   sync.Mutex // held while a report is made
+	said   sync.Mutex  // held while a report is made
+	data   atomic.Bool // a fax or a modem is at work
 	done   chan struct{}
 	work   sync.WaitGroup
 
@@ -127,6 +130,11 @@ const (
 	learnTime = 5 * time.Second
 	// learnPackets in a row must come from there, before it is believed.
 	learnPackets = 4
+
+	// dataDelay is how long what a fax or a modem says waits in the jitter
+	// buffer, ticks: 100 ms of jitter lose nothing, and a fax waits for an answer
+	// for 3 s (T.30, timer T4).
+	dataDelay = 800
 )
 
 // Open binds an even port and the one above it, chosen by the network. Local
@@ -227,8 +235,24 @@ func (s *Stream) Stats() Stats {
 		st.Source = s.source.at
 	}
 	st.FarLost, st.RTT = s.far.lost, s.far.rtt
+	st.Data = s.data.Load()
 	return st
 }
+
+// CarryData says that a fax or a modem was heard at one of the ends. For the rest
+// of the call what comes is heard 100 ms after it could be, and nothing is left
+// out or heard twice to be sooner or later.
+func (s *Stream) CarryData() {
+	if s.data.Swap(true) {
+		return
+	}
+	s.in.Lock()
+	defer s.in.Unlock()
+	s.buffer.Fix(dataDelay)
+}
+
+// CarriesData reports whether CarryData was called.
+func (s *Stream) CarriesData() bool { return s.data.Load() }
 
 // Heard is when the latest packet of the far end came; zero: none has. It may be
 // called from any goroutine, and after Close.
