@@ -35,7 +35,7 @@ func TestCryptoAttribute(t *testing.T) {
 			}
 		}
 	}
-	if NewCrypto() == NewCrypto() {
+	if a, b := NewCrypto(), NewCrypto(); a == b {
 		t.Error("the same key twice")
 	}
 }

@@ -29,7 +29,7 @@ type signal struct {
 	baud      float64 // of V.21; 300 if 0
 	shared    bool    // flags share a zero
 	voice     float64 // dBm0 of a vowel at the same time; none if 0
-	aLaw, mix bool    // through A-law; a far echo 15 dB down, 40 ms later
+	mix       bool    // a far echo 15 dB down, 40 ms later
 }
 
 // sound is the signal between two silences of 300 to 320 ms.
