@@ -17,19 +17,19 @@ import (
 
 // A signal is what one machine says, on its way through a bad line.
 type signal struct {
-	tone      Tone
-	ms        float64 // how long; the usual if 0
-	off       float64 // Hz above where it should be
-	level     float64 // dBm0; -13 if 0
-	noise     float64 // dB below, white; none if 0
-	turn      float64 // ms between reversals; 450 if 0
-	degrees   float64 // of a reversal; 180 if 0
-	depth     float64 // of the envelope; 0.2 if 0
-	wave      float64 // Hz of the envelope; 15 if 0
-	baud      float64 // of V.21; 300 if 0
-	shared    bool    // flags share a zero
-	voice     float64 // dBm0 of a vowel at the same time; none if 0
-	mix       bool    // a far echo 15 dB down, 40 ms later
+	tone    Tone
+	ms      float64 // how long; the usual if 0
+	off     float64 // Hz above where it should be
+	level   float64 // dBm0; -13 if 0
+	noise   float64 // dB below, white; none if 0
+	turn    float64 // ms between reversals; 450 if 0
+	degrees float64 // of a reversal; 180 if 0
+	depth   float64 // of the envelope; 0.2 if 0
+	wave    float64 // Hz of the envelope; 15 if 0
+	baud    float64 // of V.21; 300 if 0
+	shared  bool    // flags share a zero
+	voice   float64 // dBm0 of a vowel at the same time; none if 0
+	mix     bool    // a far echo 15 dB down, 40 ms later
 }
 
 // sound is the signal between two silences of 300 to 320 ms.
