@@ -264,6 +264,7 @@ func (l *listener) listen(list []arrival, samples int, s std) error {
 	for k := 0; k*jitter.Pull < samples; k++ {
 		now := l.phase + float64(k)*l.pull
 		for len(list) > 0 && list[0].at <= now {
+			list[0].p.After = uint8(min(max(list[0].at-now+l.pull, 0), jitter.Pull-1))
 			l.buffer.Put(list[0].p)
 			list = list[1:]
 		}

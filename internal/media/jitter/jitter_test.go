@@ -85,6 +85,7 @@ func (n network) run(r *rand.Rand) (res result) {
 	for k := 1; float64(k)*pull < float64(n.seconds*8000); k++ {
 		now := phase + float64(k)*pull
 		for len(in) > 0 && in[0].at <= now {
+			in[0].p.After = uint8(min(79, max(0, in[0].at-now+pull)))
 			b.Put(in[0].p)
 			in = in[1:]
 		}
@@ -148,8 +149,11 @@ func TestNetworks(t *testing.T) {
 		{"jitter 40 ms, loss 3 %", network{delay: uniform(40), lose: func(int) bool { return r.IntN(33) == 0 }}, 4, 72, 100},
 		{"every packet twice", network{twice: func(int) bool { return true }}, 0, 31, 36},
 		{"neighbours swapped", network{delay: func(i int) float64 { return float64(i%2) * 200 }}, 0.5, 60, 80},
-		{"crystals 100 ppm apart", network{drift: 100, seconds: 600}, 0.01, 31, 36},
-		{"crystals -100 ppm apart", network{drift: -100, seconds: 600}, 0.02, 31, 36},
+		{"crystals 200 ppm apart", network{drift: 200, seconds: 600}, 0.01, 31, 36},
+		{"crystals -200 ppm apart", network{drift: -200, seconds: 600}, 0, 31, 36},
+		{"crystals -50 ppm apart", network{drift: -50, seconds: 600}, 0, 31, 36},
+		{"crystals -200 ppm apart, jitter 1 ms", network{drift: -200, seconds: 600, delay: uniform(1)}, 0, 32, 37},
+		{"crystals -200 ppm apart, jitter 20 ms", network{drift: -200, seconds: 600, delay: uniform(20)}, 0.3, 51, 56},
 		{"crystals 500 ppm apart, jitter 10 ms", network{drift: 500, seconds: 300, delay: uniform(10)}, 0.05, 42, 55},
 		{"a spike of 150 ms each 20 s", network{delay: func(i int) float64 {
 			if d := 1200 - float64(i%1000)*160; d > 0 {

@@ -72,17 +72,20 @@ func (s *Stream) take(b []byte, from netip.AddrPort, now time.Time) {
 	s.count.Received++
 	s.latest = now
 	s.recv.count(h, uint32(now.Sub(s.opened)/(time.Second/hal.SampleRate)))
-	s.losses.arrived(h.ssrc, h.seq, s.put(r, h, payload))
+	s.losses.arrived(h.ssrc, h.seq, s.put(r, h, payload, now))
 }
 
 // put lays a packet of the far end where it will be heard, and reports whether
 // it will be. What is not sound is not missed in it. Called with in held.
-func (s *Stream) put(r *Remote, h header, payload []byte) bool {
+func (s *Stream) put(r *Remote, h header, payload []byte, now time.Time) bool {
 	if !r.Receive {
 		s.count.Unwanted++
 		return true
 	}
 	p := jitter.Packet{SSRC: h.ssrc, Seq: h.seq, Time: h.time, Data: payload}
+	if !s.asked.IsZero() {
+		p.After = uint8(min(max(now.Sub(s.asked)/(time.Second/hal.SampleRate), 0), jitter.Pull-1))
+	}
 	switch codec := r.codec(h.pt); {
 	case codec == Keys:
 		if !s.keys.take(h, payload) {
@@ -240,6 +243,7 @@ func (s *Stream) Read(f *hal.Frame) {
 		period = e.conceal.Period(most)
 	}
 	s.buffer.Get(&e.frame, max(0, hal.FrameSamples-e.n), period)
+	s.asked = time.Now()
 	e.shape = s.shape
 	key := s.keys.next()
 	s.in.Unlock()

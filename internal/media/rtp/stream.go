@@ -107,6 +107,7 @@ type Stream struct {
 
 	in     sync.Mutex // shared by the receivers and the cord, for a few instructions
 	buffer jitter.Buffer
+	asked  time.Time // when for sound, last
 	shape  shape
 	source source
 	codes  [jitter.MaxData]byte // of a packet, one for each tick
