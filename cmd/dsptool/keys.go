@@ -85,8 +85,15 @@ func generate(args []string, s std) error {
 	if err != nil {
 		return err
 	}
-	if len(words) == 0 || *on < 1 || *off < 0 {
+	keys := strings.ToUpper(strings.Join(words, ""))
+	switch {
+	case keys == "" || *on < 1 || *off < 0:
 		return wrong("want keys, and times of 1 ms or more")
+	case *level < int(tone.MinLevel) || *level > 0:
+		return wrong("a level of %d dBm0: want %d to 0", *level, tone.MinLevel)
+	}
+	if i := strings.IndexFunc(keys, func(k rune) bool { return !strings.ContainsRune(tone.Keys+",", k) }); i >= 0 {
+		return wrong("%q is no key", keys[i])
 	}
 	var p tone.Player
 	play := func(ms int) error {
@@ -94,7 +101,7 @@ func generate(args []string, s std) error {
 		p.Read(x)
 		return write(s.out, x)
 	}
-	for _, k := range []byte(strings.ToUpper(strings.Join(words, ""))) {
+	for _, k := range []byte(keys) {
 		if err := play(*off); err != nil {
 			return err
 		}
@@ -104,10 +111,7 @@ func generate(args []string, s std) error {
 			}
 			continue
 		}
-		t, ok := tone.Digit(k)
-		if !ok {
-			return wrong("%q is no key", k)
-		}
+		t, _ := tone.Digit(k)
 		t.Steps = []tone.Step{t.Steps[0]}
 		t.Steps[0].Ms = uint32(*on)
 		t.Level = tone.DBm0(*level)

@@ -42,12 +42,12 @@ func runLEC(args []string, s std) error {
 	}
 	rin, err := os.Open(args[2])
 	if err != nil {
-		return err
+		return wrong("%v", err)
 	}
 	defer rin.Close()
 	sin, err := os.Open(args[3])
 	if err != nil {
-		return err
+		return wrong("%v", err)
 	}
 	defer sin.Close()
 

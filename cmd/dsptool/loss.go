@@ -144,7 +144,7 @@ func readTrace(text string) (trace, error) {
 	}
 	b, err := os.ReadFile(text)
 	if err != nil {
-		return nil, fmt.Errorf("trace: %w", err)
+		return nil, wrong("trace: %v", err)
 	}
 	var delays []float64
 	for i, line := range strings.Split(string(b), "\n") {
@@ -156,13 +156,13 @@ func readTrace(text string) (trace, error) {
 		d := -1.0
 		if last := f[len(f)-1]; !strings.EqualFold(last, "lost") {
 			if d, err = strconv.ParseFloat(last, 64); err != nil {
-				return nil, fmt.Errorf("trace: line %d: %q is no delay in ms", i+1, last)
+				return nil, wrong("trace: line %d: %q is no delay in ms", i+1, last)
 			}
 		}
 		delays = append(delays, d)
 	}
 	if len(delays) == 0 {
-		return nil, fmt.Errorf("trace: %s has no line with a delay", text)
+		return nil, wrong("trace: %s has no line with a delay", text)
 	}
 	return func(i int) (float64, bool) {
 		d := delays[i%len(delays)]

@@ -57,18 +57,19 @@ func run(args []string, s std) int {
 	}
 	if h := args[0]; h == "help" || h == "-h" || h == "--help" {
 		if len(args) > 1 {
-			if c := find(args[1]); c != nil {
-				manual(s.out, c)
-				return 0
+			c := find(args[1])
+			if c == nil {
+				return unknown(s.errs, args[1])
 			}
+			manual(s.out, c)
+			return 0
 		}
 		usage(s.out)
 		return 0
 	}
 	c := find(args[0])
 	if c == nil {
-		fmt.Fprintf(s.errs, "dsptool: there is no command %q\nhint: dsptool help lists them\n", args[0])
-		return 2
+		return unknown(s.errs, args[0])
 	}
 	if slices.ContainsFunc(args[1:], func(a string) bool { return a == "-h" || a == "-help" || a == "--help" }) {
 		manual(s.out, c)
@@ -85,6 +86,11 @@ func run(args []string, s std) int {
 		return 1
 	}
 	return 0
+}
+
+func unknown(errs io.Writer, name string) int {
+	fmt.Fprintf(errs, "dsptool: there is no command %q\nhint: dsptool help lists them\n", name)
+	return 2
 }
 
 // misuse is that a command was given something it does not take.
@@ -116,7 +122,7 @@ func usage(w io.Writer) {
 }
 
 func manual(w io.Writer, c *command) {
-	fmt.Fprintf(w, "dsptool %s %s\n\n%s.\n", c.name, c.args, strings.ToUpper(c.short[:1])+c.short[1:])
+	fmt.Fprintf(w, "dsptool %s\n\n%s.\n", strings.TrimSpace(c.name+" "+c.args), strings.ToUpper(c.short[:1])+c.short[1:])
 	if c.long != "" {
 		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(c.long))
 	}

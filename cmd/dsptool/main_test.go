@@ -275,12 +275,17 @@ func TestMistakes(t *testing.T) {
 		{"cid-gen telex 1 A", "telex"},
 		{"lec 128 maybe a b", "want 1 or 0"},
 		{"dtmf-gen x", `'X' is no key`},
+		{"dtmf-gen 1x", `'X' is no key`},
+		{"dtmf-gen -level 9 1", "a level of 9 dBm0"},
+		{"lec 128 1 /nowhere/a /nowhere/b", "/nowhere/a"},
+		{"jb /nowhere/a", "/nowhere/a"},
+		{"help nothing", `there is no command "nothing"`},
 		{"dtmf-detect 5", `"5" is too much`},
 		{"dtmf-detect -q24 mars", `"mars" is no column`},
 		{"toneprobe x", `"x" is too much`},
 	} {
 		var o, e bytes.Buffer
-		if code := run(strings.Fields(row[0]), std{strings.NewReader(""), &o, &e}); code != 2 || !strings.Contains(e.String(), row[1]) || !strings.Contains(e.String(), "hint: ") {
+		if code := run(strings.Fields(row[0]), std{strings.NewReader(""), &o, &e}); code != 2 || o.Len() > 0 || !strings.Contains(e.String(), row[1]) || !strings.Contains(e.String(), "hint: ") {
 			t.Errorf("%s: exit %d: %s; want 2 and %q", row[0], code, e.String(), row[1])
 		}
 	}
