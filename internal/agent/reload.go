@@ -14,6 +14,7 @@ import (
 	"github.com/ata-agent/ata-agent/internal/country"
 	"github.com/ata-agent/ata-agent/internal/media"
 	"github.com/ata-agent/ata-agent/internal/media/callerid"
+	"github.com/ata-agent/ata-agent/internal/media/dtmf"
 	"github.com/ata-agent/ata-agent/internal/phone"
 	"github.com/ata-agent/ata-agent/internal/status"
 	"github.com/ata-agent/ata-agent/outbound"
@@ -95,6 +96,7 @@ func (a *Agent) prepare(c *config.Config) (*setup, error) {
 	for i := range s.ports {
 		if c := s.ports[i].country; c != nil {
 			s.ports[i].timing.Numbering = c.Pulses
+			s.ports[i].tuning.Keys = keysOf[c.Code]
 			if !own[i] {
 				s.ports[i].caller, s.ports[i].lacks = usualCaller(c, a.cfg.Ports[i])
 			}
@@ -124,6 +126,12 @@ func (a *Agent) prepare(c *config.Config) (*setup, error) {
 		Random:     a.cfg.Random,
 	})
 	return s, nil
+}
+
+// keysOf has the countries with a column of their own in ITU-T Q.24, Table A-1. The
+// others have AT&T's.
+var keysOf = map[string]dtmf.Administration{
+	"au": dtmf.Australia, "br": dtmf.Brazil, "dk": dtmf.Denmark, "jp": dtmf.NTT,
 }
 
 // usualCaller is how a country's telephones are told who calls, where that is

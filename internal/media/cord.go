@@ -43,6 +43,7 @@ type Tuning struct {
 	Tail time.Duration // how late the line's own echo may come and be taken out, up to 64 ms; 0: it is left
 	In   int           // gain of the mouth towards far ends, dB, level.Least to level.Most
 	Out  int           // gain of the far ends towards the ear; tones have a level of their own
+	Keys dtmf.Administration
 }
 
 // A Cord carries the sound of one port, 10 ms at a time:
@@ -231,6 +232,7 @@ func (c *Cord) cancel() {
 func (c *Cord) listen() dtmf.Heard {
 	// Beneath a tone of ours its echo comes out of the mouth.
 	c.keys.DialTone(c.ear.Playing())
+	c.keys.Use(c.tune.Keys)
 	key := c.keys.Hear(c.plain[:])
 	if key.Released && c.held {
 		c.letGo()

@@ -327,6 +327,21 @@ func TestKeysAreToldOnce(t *testing.T) {
 	})
 }
 
+// What is a key is for the country to say: at -27 dBm0 it is none to NTT.
+func TestKeysOfACountry(t *testing.T) {
+	for admin, want := range map[dtmf.Administration]int{dtmf.ATT: 1, dtmf.NTT: 0} {
+		together(t, 1, func(_ *wire, p []*party) {
+			p[0].Tune(Tuning{Keys: admin})
+			time.Sleep(50 * time.Millisecond)
+			p[0].pressAt('5', -29, 100*time.Millisecond) // of the row; the column has 2 dB more
+			time.Sleep(100 * time.Millisecond)
+			if got := len(p[0].keys); got != want {
+				t.Errorf("administration %d: %d keys, want %d", admin, got, want)
+			}
+		})
+	}
+}
+
 // bursts finds the stretches, in ms, in which both frequencies sound.
 func bursts(s []int16, a, b float64) (ms []int) {
 	on := 0
