@@ -321,7 +321,7 @@ func edge(good, bad float64, at func(float64) press) float64 {
 
 // The margins to the limits of Q.24, for the record.
 func TestMargins(t *testing.T) {
-	if !testing.Verbose() {
+	if !testing.Verbose() || testing.Short() {
 		t.Skip("a measurement: go test -v")
 	}
 	for _, m := range []struct {

@@ -48,37 +48,43 @@ func (s signal) sound(r *rand.Rand) []int16 {
 	set(&s.wave, 15)
 	set(&s.baud, 300)
 	peak := func(dBm0 float64) float64 { return 32767 * math.Pow(10, (dBm0-3.14)/20) }
+	loud, noise, voice := peak(s.level), peak(s.level-s.noise)/math.Sqrt2, peak(s.voice)
 	lead := 300 + 20*r.Float64()
 	n := int((2*lead + s.ms) * 8)
 	x := make([]float64, n)
-	phase, first := r.Float64()*2*math.Pi, r.Float64()*s.turn
-	wave := r.Float64() * 2 * math.Pi
+	phase, wave, first := r.Uint32(), r.Uint32(), r.Float64()*s.turn
+	waves, bits := turn(s.wave), 8.0
+	if s.shared {
+		bits = 7
+	}
+	one, zero := turn(1650+s.off), turn(1850+s.off)
+	step := map[Tone]uint32{CNG: turn(1100 + s.off)}[s.tone]
+	if step == 0 {
+		step = turn(2100 + s.off)
+	}
 	for i := range x {
 		t := float64(i)/8 - lead
 		if t < 0 || t >= s.ms {
 			continue
 		}
-		hz, a, jump := 2100.0, peak(s.level), 0.0
+		a, jump := loud, uint32(0)
 		switch s.tone {
-		case CNG:
-			hz = 1100
 		case Preamble:
-			hz = 1650
-			bits := 8.0
-			if s.shared {
-				bits = 7
-			}
+			step = one
 			if at := math.Mod(t/1000*s.baud, bits); at < 1 || at >= 7 {
-				hz = 1850
+				step = zero
 			}
 		case ANS, ANSamTurns:
-			jump = math.Floor((t+first)/s.turn) * s.degrees * math.Pi / 180
+			if int((t+first)/s.turn)%2 == 1 {
+				jump = uint32(s.degrees / 360 * (1 << 32))
+			}
 		}
 		if s.tone == ANSam || s.tone == ANSamTurns {
-			a *= 1 + s.depth*math.Sin(2*math.Pi*s.wave*t/1000+wave)
+			a *= 1 + s.depth*float64(tone.Sine(wave))/32768
+			wave += waves
 		}
-		phase += 2 * math.Pi * (hz + s.off) / 8000
-		x[i] = a * math.Sin(phase+jump)
+		phase += step
+		x[i] = a * float64(tone.Sine(phase+jump)) / 32768
 	}
 	out := make([]int16, n)
 	for i := range out {
@@ -87,15 +93,18 @@ func (s signal) sound(r *rand.Rand) []int16 {
 			v += x[i-320] * 0.178
 		}
 		if s.noise != 0 {
-			v += peak(s.level-s.noise) / math.Sqrt2 * r.NormFloat64()
+			v += noise * r.NormFloat64()
 		}
 		if s.voice != 0 {
-			v += peak(s.voice) * (math.Sin(2*math.Pi*130*float64(i)/8000) + math.Sin(2*math.Pi*650*float64(i)/8000)) / 2
+			v += voice * float64(tone.Sine(uint32(i)*turn(130))+tone.Sine(uint32(i)*turn(650))) / 65536
 		}
 		out[i] = int16(min(max(math.Round(v), -32767), 32767))
 	}
 	return out
 }
+
+// turn is how far a phase goes in a sample; 2^32 is a full turn.
+func turn(hz float64) uint32 { return uint32(int64(hz / 8000 * (1 << 32))) }
 
 // An event is a tone that has ended.
 type event struct {
@@ -135,13 +144,18 @@ func (s signal) count(times int, r *rand.Rand) (right int, wrong string) {
 	return right, wrong
 }
 
+// times is so many, or one on an emulated machine.
+func times(n int) int {
+	if testing.Short() {
+		return 1
+	}
+	return n
+}
+
 // What the Recommendations say must be heard, and what must not; the sentence is
 // in the name.
 func TestLimits(t *testing.T) {
-	times := 10
-	if testing.Short() {
-		times = 1
-	}
+	times := times(10)
 	const all, none = 1, 0
 	for _, row := range []struct {
 		name string
@@ -217,7 +231,7 @@ func TestTiming(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	worst := map[Tone]float64{}
 	for tone := CNG; tone <= Preamble; tone++ {
-		for range 20 {
+		for range times(20) {
 			s := signal{tone: tone}
 			x := s.sound(r)
 			got := listen(x)
@@ -246,7 +260,7 @@ func TestSoon(t *testing.T) {
 		most float64 // ms
 	}{{CED, 430}, {ANS, 970}, {ANSam, 500}, {ANSamTurns, 970}, {Preamble, 200}} {
 		worst := 0.0
-		for range 20 {
+		for range times(20) {
 			x := signal{tone: row.tone}.sound(r)
 			var p Probe
 			for i := 0; i+frame <= len(x); i += frame {
@@ -281,7 +295,7 @@ func edge(good, bad float64, at func(float64) signal) float64 {
 
 // The margins to the limits, for the record.
 func TestMargins(t *testing.T) {
-	if !testing.Verbose() {
+	if !testing.Verbose() || testing.Short() {
 		t.Skip("a measurement: go test -v")
 	}
 	for _, m := range []struct {
@@ -321,7 +335,11 @@ func TestMargins(t *testing.T) {
 
 // No tone of any country's exchange, no key, no noise is one of these.
 func TestOtherTones(t *testing.T) {
-	x := make([]int16, 8000*8)
+	seconds, beside := 8, 50.0
+	if testing.Short() {
+		seconds, beside = 2, 450
+	}
+	x := make([]int16, 8000*seconds)
 	quiet := func(what string) {
 		if got := listen(x); len(got) > 0 {
 			t.Errorf("%s: heard %v", what, got)
@@ -362,23 +380,23 @@ func TestOtherTones(t *testing.T) {
 		x[i] = int16(3000 * r.NormFloat64())
 	}
 	quiet("noise")
-	for hz := 200.0; hz < 3800; hz += 50 { // steady tones beside those that are listened for
+	for hz := 200.0; hz < 3800; hz += beside { // steady tones beside those that are listened for
 		if math.Abs(hz-2100) < 30 {
 			continue
 		}
 		for i := range x {
-			x[i] = int16(8000 * math.Sin(2*math.Pi*hz*float64(i)/8000))
+			x[i] = int16(tone.Sine(uint32(i)*turn(hz)) / 4)
 		}
 		quiet(fmt.Sprintf("%.0f Hz", hz))
 	}
 	// A thousand bits of V.21 that are no flags.
-	phase, bit := 0.0, 0
+	phase, bit := uint32(0), 0
 	for i := range x {
 		if i%27 == 0 {
 			bit = r.IntN(2)
 		}
-		phase += 2 * math.Pi * (1850 - 200*float64(bit)) / 8000
-		x[i] = int16(8000 * math.Sin(phase))
+		phase += turn(1850 - 200*float64(bit))
+		x[i] = int16(tone.Sine(phase) / 4)
 	}
 	quiet("data of V.21")
 }
