@@ -1,7 +1,6 @@
 package sip
 
 import (
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -18,10 +17,7 @@ const ringAgain = time.Minute
 
 // spoken is all that a phone here may be able to hear. Whether the one that is
 // rung can, the operator knows.
-var spoken = sdp.Session{
-	Addr:   netip.MustParseAddrPort("0.0.0.0:9"),
-	Codecs: []sdp.Codec{sdp.PCMU, sdp.PCMA, sdp.G722, sdp.G726, sdp.G726AAL2},
-}
+var spoken = []sdp.Codec{sdp.PCMU, sdp.PCMA, sdp.G722, sdp.G726, sdp.G726AAL2}
 
 // incoming takes an INVITE from outside. It does not wait: everything but the
 // quickest refusals is the call's own goroutine's.
@@ -63,8 +59,8 @@ func (c *Call) receive(s *txn.Server) {
 			c.refuse(s, 400, "the offer cannot be read: "+err.Error())
 			return
 		}
-		if _, err := sdp.Answer(spoken, offer); err != nil {
-			c.refuse(s, 488, err.Error())
+		if !offer.Speaks(spoken) {
+			c.refuse(s, 488, sdp.ErrNothingInCommon.Error())
 			return
 		}
 		c.theirs = &offer

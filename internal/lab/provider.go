@@ -29,6 +29,7 @@ type Provider struct {
 	Domain     string
 	Granted    time.Duration // the longest registration granted; 0: 1 hour
 	MinExpires time.Duration // shorter ones get 423; 0: any
+	FarSeals   bool          // far ends that call offer SRTP and nothing else
 	FarCodec   string        // what far ends offer when they call, by its name in SDP; "" is G.711
 	FarPtime   int           // how much sound far ends want in a packet, ms; 0 is 20
 	FarDeaf    bool          // far ends take no telephone-event
@@ -286,6 +287,9 @@ func (v *Provider) offers() media {
 	}
 	if v.FarDeaf {
 		m.events = 0
+	}
+	if v.FarSeals {
+		m.seal = farKey
 	}
 	return m
 }

@@ -27,6 +27,7 @@ import (
 //	keepalive 15s                    of the line
 //	password wrong                   what the agent says
 //	hybrid 12                        the telephone throws back what it hears, 12 dB softer
+//	far seals                        they offer SRTP when they call, and nothing else
 //	far codec G722                   what far ends offer when they call; else G.711
 //	far ptime 40                     how much sound they want in a packet, ms
 //	far deaf                         they take no telephone-event
@@ -140,12 +141,14 @@ func (s *Script) far(f []string) (err error) {
 	switch {
 	case f[0] == "deaf":
 		o.FarDeaf = true
+	case f[0] == "seals":
+		o.FarSeals = true
 	case f[0] == "codec" && len(f) == 2 && slices.Contains(others, f[1]):
 		o.FarCodec = f[1]
 	case f[0] == "ptime" && len(f) == 2:
 		o.FarPtime, err = strconv.Atoi(f[1])
 	default:
-		err = fmt.Errorf("want: far deaf, far ptime 40, or far codec and one of %s", strings.Join(others, ", "))
+		err = fmt.Errorf("want: far deaf, far seals, far ptime 40, or far codec and one of %s", strings.Join(others, ", "))
 	}
 	return err
 }

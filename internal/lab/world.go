@@ -39,6 +39,7 @@ type Options struct {
 	CertFor   []string      // names in the proxies' certificates; the outbound names when empty
 	Impostor  string        // the proxy whose certificate is for another name
 	Hybrid    int           // sim.Options.Hybrid of the telephone
+	FarSeals  bool          // Provider.FarSeals
 	FarCodec  string        // Provider.FarCodec
 	FarPtime  int           // Provider.FarPtime
 	FarDeaf   bool          // Provider.FarDeaf
@@ -160,6 +161,7 @@ func NewWorld(o Options, j *Journal) (*World, error) {
 	w.Provider = NewProvider(domain, w.place("far"), o.Seed, func(s string) { j.Add(Machine, "%s", s) })
 	w.Provider.Account(user, password)
 	w.Provider.Granted = o.Expires
+	w.Provider.FarSeals = o.FarSeals
 	w.Provider.FarCodec, w.Provider.FarPtime, w.Provider.FarDeaf = o.FarCodec, o.FarPtime, o.FarDeaf
 	names := o.CertFor
 	if o.Transport == "tls" {

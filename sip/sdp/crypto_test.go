@@ -69,6 +69,9 @@ func TestSealed(t *testing.T) {
 		if row.us == "sealed" {
 			local = sealed
 		}
+		if speaks := offer.Speaks(plain.Codecs); speaks != (row.them != "other") {
+			t.Errorf("%s speaks: %v", row.them, speaks)
+		}
 		answer, err := Answer(local, offer)
 		if (err != nil) != (row.port == 0) {
 			t.Errorf("%s to %s: %v", row.us, row.them, err)

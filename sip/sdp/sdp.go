@@ -124,6 +124,16 @@ func (s Session) Holds() bool {
 	return !s.Direction.Receives() || s.Addr.Addr().IsUnspecified()
 }
 
+// Speaks reports whether a session has a stream, in the clear or sealed, with a
+// codec of these.
+func (s Session) Speaks(codecs []Codec) bool {
+	if s.sealed != nil && s.sealed.Speaks(codecs) {
+		return true
+	}
+	mine, _ := common(Session{Codecs: codecs}, s)
+	return len(mine) > 0 && s.Addr.Port() != 0
+}
+
 // ErrNothingInCommon asks for a 488: no audio stream with a codec both have.
 var ErrNothingInCommon = errors.New("no audio codec in common")
 
@@ -151,7 +161,8 @@ func Answer(local, offer Session) (Session, error) {
 
 // Agree returns what holds after an offer and an answer, seen from our side:
 // Addr, payload types and Ptime are what the far end wants to get, Crypto is
-// what it seals its sound with, Direction is ours. It does not matter which of the two was the offer.
+// what it seals its sound with, Direction is ours. It does not matter which of
+// the two was the offer.
 func Agree(local, remote Session) (Session, error) {
 	remote = remote.as(local.Crypto.On())
 	m := Session{Addr: remote.Addr, Crypto: remote.Crypto, Ptime: remote.Ptime, MaxPtime: remote.MaxPtime, ID: remote.ID, Version: remote.Version}
