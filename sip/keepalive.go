@@ -45,22 +45,24 @@ func (l *Line) stay(ctx context.Context, via, home outbound.Target, lasts time.D
 	next := func() time.Duration { return l.part(l.cfg.KeepAlive, keepAliveFrom, keepAliveTo) }
 	ask := time.NewTimer(next())
 	defer ask.Stop()
-	var moved <-chan struct{}
-	found := lives
-	sound := func(every time.Duration) { // asks now, as one does who asks so often
-		if l.cfg.KeepAliveBy != "off" {
-			if found = l.proof(ctx, via, every, moved); l.grumbles.hear(via, found) {
-				refresh.Reset(min(time.Until(due), l.between(0, min(busySoon, l.cfg.KeepAlive/6))))
-			}
+	// sound asks now, as one does who asks so often.
+	sound := func(every time.Duration, moved <-chan struct{}) sign {
+		defer func() { ask.Reset(next()) }()
+		if l.cfg.KeepAliveBy == "off" {
+			return lives
 		}
-		ask.Reset(next())
+		found := l.proof(ctx, via, every, moved)
+		if l.grumbles.hear(via, found) {
+			refresh.Reset(min(time.Until(due), l.between(0, min(busySoon, l.cfg.KeepAlive/6))))
+		}
+		return found
 	}
 	for {
-		moved = l.route.Moved()
+		moved := l.route.Moved()
 		if at, ok := l.route.Current(); ok && at != via && at != home {
 			return outbound.Target{}, 0
 		}
-		refreshing := false
+		found, refreshing := lives, false
 		select {
 		case <-ctx.Done():
 			return outbound.Target{}, 0
@@ -87,9 +89,9 @@ func (l *Line) stay(ctx context.Context, via, home outbound.Target, lasts time.D
 				ask.Reset(next())
 			}
 		case <-l.suspect:
-			sound(min(mute, l.cfg.KeepAlive))
+			found = sound(min(mute, l.cfg.KeepAlive), moved)
 		case <-ask.C:
-			sound(l.cfg.KeepAlive)
+			found = sound(l.cfg.KeepAlive, moved)
 		}
 		if found == dead {
 			return outbound.Target{}, 0
@@ -136,8 +138,9 @@ func (g *grumbles) hear(via outbound.Target, s sign) bool {
 }
 
 // proof asks via for a sign of life, again and again, and gives it the time
-// that the route knows to be fair to one that is asked so often. If there is none it moves the route and
-// returns dead. It returns early when the route moves meanwhile.
+// that the route knows to be fair to one that is asked so often. If there is
+// none it moves the route and returns dead. It returns early when the route moves
+// meanwhile.
 func (l *Line) proof(ctx context.Context, via outbound.Target, every time.Duration, moved <-chan struct{}) sign {
 	step, limit := l.route.Proof(via, every)
 	ctx, cancel := context.WithTimeout(ctx, limit)
