@@ -297,17 +297,13 @@ func (e *extension) Press(leg phone.Leg, digit byte) {
 // eventType is what we call RFC 4733 events, as everybody does.
 const eventType = 101
 
-// codecs are config's words.
-var codecs = map[string]sdp.Codec{
-	"pcma": sdp.PCMA, "pcmu": sdp.PCMU, "g722": sdp.G722, "g726": sdp.G726, "g726-aal2": sdp.G726AAL2,
-}
-
 // hears is what the phone can hear by a line, at a port of ours. The line fills
 // in the address.
 func (e *extension) hears(l *line, port uint16) sdp.Session {
 	s := sdp.Session{
 		Addr:     netip.AddrPortFrom(netip.IPv4Unspecified(), port),
 		Ptime:    l.cfg.PacketTime.Truncate(hal.FrameTime),
+		Codecs:   l.cfg.Sound(),
 		MaxPtime: rtp.MaxPacket,
 		Metrics:  true,
 	}
@@ -316,11 +312,6 @@ func (e *extension) hears(l *line, port uint16) sdp.Session {
 	}
 	if l.cfg.Keys == "rtp" {
 		s.Events, s.Flash = eventType, e.flash
-	}
-	for _, name := range l.cfg.Codecs {
-		if c := codecs[name]; !slices.Contains(s.Codecs, c) {
-			s.Codecs = append(s.Codecs, c)
-		}
 	}
 	switch {
 	case len(s.Codecs) > 0:

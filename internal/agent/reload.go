@@ -30,9 +30,6 @@ type setup struct {
 	urgent []string // the country's emergency numbers
 }
 
-// usualTail is config's echo_tail, for a board's port that the file does not name.
-const usualTail = 16 * time.Millisecond
-
 // A portSetup says what becomes of a port. Without a line it is out of use.
 type portSetup struct {
 	line    string
@@ -60,7 +57,7 @@ func (a *Agent) prepare(c *config.Config) (*setup, error) {
 	own := make([]bool, len(s.ports)) // what is chosen for the port, not for its country
 	for i := range s.ports {
 		s.ports[i].country = usual
-		s.ports[i].flash, s.ports[i].timing, s.ports[i].tuning = true, hook.Wide, media.Tuning{Tail: usualTail}
+		s.ports[i].flash, s.ports[i].timing, s.ports[i].tuning = true, hook.Wide, media.Tuning{Tail: config.UsualTail}
 	}
 	if len(c.Ports) == 0 && len(c.Lines) > 0 && len(s.ports) > 0 {
 		s.ports[0].line = c.Lines[0].Name

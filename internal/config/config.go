@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ata-agent/ata-agent/outbound"
+	"github.com/ata-agent/ata-agent/sip/sdp"
 )
 
 // A Config is a whole file with its defaults filled in. It is a value nobody
@@ -120,6 +121,22 @@ func (l *Line) Proxies() (all []outbound.Proxy) {
 	}
 	return all
 }
+
+// Sound is Codecs as sdp knows them, each once.
+func (l *Line) Sound() (all []sdp.Codec) {
+	for _, word := range l.Codecs {
+		for _, c := range codecs {
+			if c.word == word && !slices.Contains(all, c.Codec) {
+				all = append(all, c.Codec)
+			}
+		}
+	}
+	return all
+}
+
+// UsualTail is EchoTail where nothing is said, of a port that the file does not
+// name as well.
+const UsualTail = 16 * time.Millisecond
 
 // A Port joins one of the board's phone sockets to a line.
 type Port struct {

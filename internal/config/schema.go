@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/ata-agent/ata-agent/internal/status"
 	"github.com/ata-agent/ata-agent/outbound"
+	"github.com/ata-agent/ata-agent/sip/sdp"
 )
 
 // A table is one kind of table of the file; the first is the file itself.
@@ -258,7 +258,7 @@ var schema = []table{
 			doc: "How the telephone is told who calls: as the country's exchanges do, where that is\nknown, \"off\", or one of bellcore, bellcore-single, etsi, etsi-alert, etsi-pulse,\netsi-reversal, uk, japan, dtmf, dtmf-reversal, dtmf-hash, dtmf-d.",
 		}, {
 			name: "echo_tail", into: func(c *Config, i int) any { return &c.Ports[i].EchoTail },
-			def: `"16ms"`, min: 0, max: 64 * time.Millisecond,
+			def: strconv.Quote(UsualTail.String()), min: 0, max: 64 * time.Millisecond,
 			doc: "The far end's voice comes back from the telephone; so late it may come and still be\ntaken out. 16ms is enough for a socket and some hundred metres of wire, and twice as\nmuch costs nearly twice the processor time. \"0s\" leaves the echo to others.",
 		}, {
 			name: "input_gain", into: func(c *Config, i int) any { return &c.Ports[i].InputGain },
@@ -441,14 +441,20 @@ func number(s string) error {
 	return nil
 }
 
-// codecs are the words for what rtp speaks.
-var codecs = []string{"pcma", "pcmu", "g722", "g726", "g726-aal2"}
+// codecs are the words for how sound is written.
+var codecs = []struct {
+	word string
+	sdp.Codec
+}{{"pcma", sdp.PCMA}, {"pcmu", sdp.PCMU}, {"g722", sdp.G722}, {"g726", sdp.G726}, {"g726-aal2", sdp.G726AAL2}}
 
 func codec(s string) error {
-	if !slices.Contains(codecs, s) {
-		return errors.New("want one of " + quoted(codecs))
+	words := make([]string, len(codecs))
+	for i, c := range codecs {
+		if words[i] = c.word; c.word == s {
+			return nil
+		}
 	}
-	return nil
+	return errors.New("want one of " + quoted(words))
 }
 
 func country(s string) error {

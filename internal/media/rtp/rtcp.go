@@ -51,8 +51,8 @@ func (s *Stream) sendReports() {
 
 // report sends what we have sent and received.
 func (s *Stream) report(bye bool) {
-	s.said.Lock()
-	defer s.said.Unlock()
+	s.clerk.Lock()
+	defer s.clerk.Unlock()
 	to := s.to.Load()
 	r := s.remote.Load()
 	if to == nil || r == nil || r.holds() || to.Port() == 0xffff {

@@ -96,7 +96,7 @@ type Stream struct {
 	remote atomic.Pointer[Remote] // nil before Start
 	to     atomic.Pointer[netip.AddrPort]
 	closed atomic.Bool
-	said   sync.Mutex  // held while a report is made
+	clerk  sync.Mutex  // held while a report is made
 	data   atomic.Bool // a fax or a modem is at work
 	done   chan struct{}
 	work   sync.WaitGroup
