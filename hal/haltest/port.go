@@ -155,16 +155,7 @@ var laws = []struct {
 	{"frames come every 10 ms while lifted", func(p *person) {
 		p.Hand.Lift()
 		p.hears(hal.OffHook)
-		var f hal.Frame
-		p.read(&f) // whatever waited
-		start := time.Now()
-		const n = 200
-		for range n {
-			p.read(&f)
-		}
-		if took := time.Since(start); took < n*hal.FrameTime*97/100 || took > n*hal.FrameTime*103/100 {
-			p.Errorf("%d frames took %v", n, took)
-		}
+		p.paced(200)
 	}},
 	{"the mouth is silent while nobody speaks", func(p *person) {
 		p.Hand.Lift()
@@ -301,16 +292,7 @@ var laws = []struct {
 		way := p.transmitter()
 		for range 3 {
 			p.transmit(way, true)
-			var f hal.Frame
-			p.read(&f)
-			start := time.Now()
-			const n = 100
-			for range n {
-				p.read(&f)
-			}
-			if took := time.Since(start); took < n*hal.FrameTime*97/100 || took > n*hal.FrameTime*103/100 {
-				p.Errorf("%d frames took %v", n, took)
-			}
+			p.paced(100)
 			p.transmit(way, false)
 		}
 		p.nothing()
@@ -497,6 +479,20 @@ func (p *person) record(d time.Duration) []int16 {
 	stop := make(chan struct{})
 	time.AfterFunc(d, func() { close(stop) })
 	return p.Hand.Record(stop)
+}
+
+// paced wants n frames to come every 10 ms.
+func (p *person) paced(n time.Duration) {
+	p.Helper()
+	var f hal.Frame
+	p.read(&f) // whatever waited
+	start := time.Now()
+	for range n {
+		p.read(&f)
+	}
+	if took := time.Since(start); took < n*hal.FrameTime*97/100 || took > n*hal.FrameTime*103/100 {
+		p.Errorf("%d frames took %v", n, took)
+	}
 }
 
 func (p *person) recordWires(d time.Duration) []int16 {

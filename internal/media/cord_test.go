@@ -207,6 +207,17 @@ func dial(t *testing.T, a, b *party, events uint8) (atA, atB *rtp.Stream) {
 	return atA, atB
 }
 
+// told is every key that a party's cord has told of, and how long each had
+// sounded. It ends the telling.
+func (p *party) told() (keys string, lasted []time.Duration) {
+	close(p.keys)
+	for e := range p.keys {
+		keys += string(e.Digit)
+		lasted = append(lasted, e.Duration)
+	}
+	return keys, lasted
+}
+
 func near(t *testing.T, what string, got, want, tolerance float64) {
 	t.Helper()
 	if math.Abs(got-want) > tolerance {
@@ -313,12 +324,10 @@ func TestKeysAreToldOnce(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 		time.Sleep(100 * time.Millisecond)
-		close(p[0].keys)
-		got := ""
-		for e := range p[0].keys {
-			got += string(e.Digit)
-			if e.Duration < 25*time.Millisecond || e.Duration > 60*time.Millisecond {
-				t.Errorf("key %c had sounded %v", e.Digit, e.Duration)
+		got, lasted := p[0].told()
+		for i, d := range lasted {
+			if d < 25*time.Millisecond || d > 60*time.Millisecond {
+				t.Errorf("key %c had sounded %v", got[i], d)
 			}
 		}
 		if got != allKeys {
@@ -753,11 +762,7 @@ func TestKeysBeneathAVoice(t *testing.T) {
 			if got := <-far; got != allKeys {
 				t.Errorf("echo %v: pressed %s, the far end hears %s", echo, allKeys, got)
 			}
-			close(p[0].keys)
-			got := ""
-			for e := range p[0].keys {
-				got += string(e.Digit)
-			}
+			got, _ := p[0].told()
 			if got != allKeys {
 				t.Errorf("echo %v: pressed %s, told %s", echo, allKeys, got)
 			}
@@ -780,11 +785,7 @@ func TestKeysInAConference(t *testing.T) {
 			time.Sleep(60 * time.Millisecond)
 		}
 		time.Sleep(100 * time.Millisecond)
-		close(p[0].keys)
-		got := ""
-		for e := range p[0].keys {
-			got += string(e.Digit)
-		}
+		got, _ := p[0].told()
 		if got != allKeys {
 			t.Errorf("pressed %s, told %s", allKeys, got)
 		}
