@@ -3,23 +3,25 @@ package lab
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ata-agent/ata-agent/internal/media/phasor"
+	"github.com/ata-agent/ata-agent/internal/media/tone"
 )
 
-// An Ear tells what it hears: the tones it knows by name, other steady tones
-// by their frequencies, or nothing. It is fed 8 kHz samples and counts its time
-// by them. An Ear is not safe for concurrent use.
+// An Ear tells what it hears: the tones it knows, by name and frequencies, other
+// steady tones by their frequencies, or nothing. It is fed 8 kHz samples and counts
+// its time by them. An Ear is not safe for concurrent use.
 type Ear struct {
-	known []Sound
-	freqs []float64 // all frequencies it listens for
-	coeff []float64
-	tell  func(string)
+	known    []melody
+	freqs    []uint16 // all frequencies it listens for
+	carriers [][]phasor.Phasor
+	tell     func(string)
 
-	window [earWindow]float64 // the latest samples, oldest first
-	fresh  int                // samples since it was last looked at
+	window [earWindow]int16 // the latest samples, oldest first
+	fresh  int              // samples since it was last looked at
 
 	segments []segment // since the sound last became something else
 	now      string    // what was told last
@@ -34,9 +36,16 @@ type Sound struct {
 // A Step is a part of a sound: frequencies (none: silence) for a time; 0 is
 // without end. After the last step comes the first that is not Once.
 type Step struct {
-	Hz   []float64
+	Hz   []uint16
 	Time time.Duration
 	Once bool
+}
+
+// A melody is a Sound as it is told and compared.
+type melody struct {
+	Sound
+	title string   // "dial (350+440 Hz)"
+	sets  []string // of the steps
 }
 
 // A segment is a stretch in which the same frequencies were heard.
@@ -58,29 +67,39 @@ const (
 )
 
 // Whistles are the frequencies beside the known sounds that an ear can name.
-var Whistles = []float64{697, 770, 852, 941, 1000, 1209, 1336, 1477, 1633, 1800, 2100}
+var Whistles = []uint16{697, 770, 852, 941, 1000, 1209, 1336, 1477, 1633, 1800, 2100}
 
 // NewEar makes an ear that tells every change of what it hears.
 func NewEar(known []Sound, tell func(string)) *Ear {
-	e := &Ear{known: known, tell: tell, now: "nothing"}
+	e := &Ear{tell: tell, now: "nothing"}
 	for _, s := range known {
+		m := melody{Sound: s}
+		var heard []string
 		for _, st := range s.Steps {
 			e.freqs = append(e.freqs, st.Hz...)
+			m.sets = append(m.sets, set(st.Hz))
+			if h := set(st.Hz); h != "" && !slices.Contains(heard, h) {
+				heard = append(heard, h)
+			}
 		}
+		m.title = fmt.Sprintf("%s (%s Hz)", s.Name, strings.Join(heard, ", "))
+		e.known = append(e.known, m)
 	}
 	for _, w := range Whistles {
-		near := slices.ContainsFunc(e.freqs, func(f float64) bool { return math.Abs(f-w) < 30 })
-		if !near {
+		if !slices.ContainsFunc(e.freqs, func(f uint16) bool { return near(f, w) }) {
 			e.freqs = append(e.freqs, w)
 		}
 	}
 	slices.Sort(e.freqs)
 	e.freqs = slices.Compact(e.freqs)
 	for _, f := range e.freqs {
-		e.coeff = append(e.coeff, 2*math.Cos(2*math.Pi*f/8000))
+		e.carriers = append(e.carriers, phasor.Carrier(float64(f), earWindow/2))
 	}
 	return e
 }
+
+// near tells frequencies that one window cannot keep apart.
+func near(a, b uint16) bool { return max(a, b)-min(a, b) < 30 }
 
 // Now is what the ear hears.
 func (e *Ear) Now() string { return e.now }
@@ -88,7 +107,7 @@ func (e *Ear) Now() string { return e.now }
 // Hear takes the next samples.
 func (e *Ear) Hear(samples []int16) {
 	for _, s := range samples {
-		e.window[earWindow-earBlock+e.fresh] = float64(s)
+		e.window[earWindow-earBlock+e.fresh] = s
 		if e.fresh++; e.fresh == earBlock {
 			e.fresh = 0
 			e.next(e.classify())
@@ -99,42 +118,61 @@ func (e *Ear) Hear(samples []int16) {
 
 // Reset forgets what was heard, without a word: the receiver was put down.
 func (e *Ear) Reset() {
-	e.window, e.fresh, e.segments, e.now = [earWindow]float64{}, 0, nil, "nothing"
+	e.window, e.fresh, e.segments, e.now = [earWindow]int16{}, 0, nil, "nothing"
 }
 
-// classify names the frequencies in the window.
-func (e *Ear) classify() string {
-	var energy float64
-	for _, x := range e.window {
-		energy += x * x
+// flat weighs all samples of a window alike.
+var flat = func() (w [earWindow / 2]int32) {
+	for i := range w {
+		w[i] = 1 << 14
 	}
-	if math.Sqrt(energy/earWindow) < earFloor {
+	return w
+}()
+
+// classify names the frequencies in the window. It does so in integers: the ear
+// is emulated too, on processors that have nothing else.
+func (e *Ear) classify() string {
+	var energy int64
+	loudest := int16(0)
+	for _, x := range e.window {
+		energy += int64(x) * int64(x)
+		loudest = max(loudest, x, ^x)
+	}
+	if energy < earFloor*earFloor*earWindow {
 		return ""
 	}
-	type peak struct{ f, part float64 }
-	var peaks []peak
-	for i, c := range e.coeff {
-		var s1, s2 float64
-		for _, x := range e.window {
-			s1, s2 = x+c*s1-s2, s1
+	x := e.window // for a window so long, a quarter of full scale is the most
+	for loudest >= 1<<13 {
+		loudest >>= 1
+		for i := range x {
+			x[i] >>= 1
 		}
-		part := 2 * (s1*s1 + s2*s2 - c*s1*s2) / (earWindow * energy) // 1 for a single sine
+	}
+	var pairs [earWindow / 2]phasor.Pair
+	// Of a sine of peak a: n a^2 / 32, and its phasor has a length of n a / 32.
+	all := uint64(phasor.Fold(pairs[:], flat[:], x[:]))
+	type peak struct {
+		hz   uint16
+		part uint64 // thousandths: 1000 for a single sine
+	}
+	var peaks []peak
+	for i, c := range e.carriers {
+		part := 1000 * 32 / (earWindow / 2) * uint64(phasor.Of(pairs[:], c).Power()) / all
 		peaks = append(peaks, peak{e.freqs[i], part})
 	}
 	slices.SortFunc(peaks, func(a, b peak) int { return cmp.Compare(b.part, a.part) })
-	var found []float64
-	sum := 0.0
+	var found []uint16
+	var sum uint64
 	for _, p := range peaks {
-		if p.part < 0.1 || p.part < peaks[0].part/4 || len(found) == 4 {
+		if p.part < 100 || p.part < peaks[0].part/4 || len(found) == 4 {
 			break
 		}
-		shadow := slices.ContainsFunc(found, func(f float64) bool { return math.Abs(f-p.f) < 30 })
-		if !shadow { // else the neighbour of a stronger one
-			found = append(found, p.f)
+		if !slices.ContainsFunc(found, func(f uint16) bool { return near(f, p.hz) }) { // else in the shadow of a stronger one
+			found = append(found, p.hz)
 			sum += p.part
 		}
 	}
-	if sum < 0.7 {
+	if sum < 700 {
 		return "?"
 	}
 	slices.Sort(found)
@@ -173,7 +211,7 @@ func (e *Ear) decide() {
 	if last.blocks < earSettle || last.set == "?" && last.blocks <= earEdge {
 		return
 	}
-	var fits []Sound
+	var fits []melody
 	for _, s := range e.known {
 		if s.fits(e.segments) {
 			fits = append(fits, s)
@@ -181,7 +219,7 @@ func (e *Ear) decide() {
 	}
 	switch {
 	case len(fits) == 1 && e.segments[0].set != "":
-		e.become(fits[0].Name)
+		e.become(fits[0].title)
 		e.trim()
 	case len(fits) > 1 && e.segments[0].set != "":
 		return // cannot tell yet
@@ -211,7 +249,7 @@ func (e *Ear) become(what string) {
 // trim forgets whole periods of a sound that goes on and on.
 func (e *Ear) trim() {
 	for _, s := range e.known {
-		if n := len(s.Steps); s.Name == e.now && len(e.segments) > s.once()+3*n && n%2 == 0 {
+		if n := len(s.Steps); s.title == e.now && len(e.segments) > s.once()+3*n && n%2 == 0 {
 			e.segments = append(e.segments[:s.once():s.once()], e.segments[n:]...)
 		}
 	}
@@ -226,34 +264,34 @@ func (s Sound) once() int {
 	return n
 }
 
-// step is the i-th from the beginning.
-func (s Sound) step(i int) Step {
+// step is which the i-th from the beginning is.
+func (s Sound) step(i int) int {
 	if i < len(s.Steps) {
-		return s.Steps[i]
+		return i
 	}
 	once := s.once()
-	return s.Steps[once+(i-once)%(len(s.Steps)-once)]
+	return once + (i-once)%(len(s.Steps)-once)
 }
 
 // fits tells whether the segments can be the beginning of the sound. The last
 // segment may go on.
-func (s Sound) fits(heard []segment) bool {
+func (m melody) fits(heard []segment) bool {
 	for i, h := range heard {
-		if s.once() == len(s.Steps) && i >= len(s.Steps) {
+		if m.once() == len(m.Steps) && i >= len(m.Steps) {
 			return false
 		}
-		st := s.step(i)
-		if set(st.Hz) != h.set {
+		st := m.step(i)
+		if m.sets[st] != h.set {
 			return false
 		}
-		d := time.Duration(h.blocks) * blockTime
-		if st.Time == 0 {
+		d, full := time.Duration(h.blocks)*blockTime, m.Steps[st].Time
+		if full == 0 {
 			return i == len(heard)-1
 		}
-		if d > st.Time+earJoin {
+		if d > full+earJoin {
 			return false
 		}
-		if i < len(heard)-1 && d < st.Time-earJoin {
+		if i < len(heard)-1 && d < full-earJoin {
 			return false
 		}
 	}
@@ -261,7 +299,7 @@ func (s Sound) fits(heard []segment) bool {
 }
 
 // set is the name of frequencies that are heard together.
-func set(hz []float64) string {
+func set(hz []uint16) string {
 	var parts []string
 	for _, f := range hz {
 		parts = append(parts, fmt.Sprint(f))
@@ -270,9 +308,11 @@ func set(hz []float64) string {
 }
 
 // sine makes a tone at -10 dBm0, from sample number start on.
-func sine(out []int16, hz float64, start int) {
-	const amplitude = 32767 * 0.22 // -10 dBm0: 3.14 dBm0 is full scale
+func sine(out []int16, hz uint16, start int) {
+	const amplitude = 7209 // -10 dBm0: 3.14 dBm0 is full scale
+	phase := tone.Turn(hz) * uint32(start)
 	for i := range out {
-		out[i] = int16(amplitude * math.Sin(2*math.Pi*hz*float64(start+i)/8000))
+		out[i] = int16(amplitude * tone.Sine(phase) >> 15)
+		phase += tone.Turn(hz)
 	}
 }

@@ -10,19 +10,19 @@ import (
 
 // american are the tones of the United States, of the ITU-T E.180 list.
 var american = []Sound{
-	{"dial", []Step{{Hz: []float64{350, 440}}}},
-	{"busy", []Step{{[]float64{480, 620}, 500 * time.Millisecond, false}, {nil, 500 * time.Millisecond, false}}},
-	{"ringback", []Step{{[]float64{440, 480}, 2 * time.Second, false}, {nil, 4 * time.Second, false}}},
-	{"congestion", []Step{{[]float64{480, 620}, 250 * time.Millisecond, false}, {nil, 250 * time.Millisecond, false}}},
-	{"howler", []Step{{[]float64{1400, 2060, 2450, 2600}, 100 * time.Millisecond, false}, {nil, 100 * time.Millisecond, false}}},
+	{"dial", []Step{{Hz: []uint16{350, 440}}}},
+	{"busy", []Step{{[]uint16{480, 620}, 500 * time.Millisecond, false}, {nil, 500 * time.Millisecond, false}}},
+	{"ringback", []Step{{[]uint16{440, 480}, 2 * time.Second, false}, {nil, 4 * time.Second, false}}},
+	{"congestion", []Step{{[]uint16{480, 620}, 250 * time.Millisecond, false}, {nil, 250 * time.Millisecond, false}}},
+	{"howler", []Step{{[]uint16{1400, 2060, 2450, 2600}, 100 * time.Millisecond, false}, {nil, 100 * time.Millisecond, false}}},
 }
 
 // german have one frequency for everything: only the rhythm tells.
 var german = []Sound{
-	{"dial", []Step{{Hz: []float64{425}}}},
-	{"busy", []Step{{[]float64{425}, 480 * time.Millisecond, false}, {nil, 480 * time.Millisecond, false}}},
-	{"ringback", []Step{{[]float64{425}, time.Second, false}, {nil, 4 * time.Second, false}}},
-	{"congestion", []Step{{[]float64{425}, 240 * time.Millisecond, false}, {nil, 240 * time.Millisecond, false}}},
+	{"dial", []Step{{Hz: []uint16{425}}}},
+	{"busy", []Step{{[]uint16{425}, 480 * time.Millisecond, false}, {nil, 480 * time.Millisecond, false}}},
+	{"ringback", []Step{{[]uint16{425}, time.Second, false}, {nil, 4 * time.Second, false}}},
+	{"congestion", []Step{{[]uint16{425}, 240 * time.Millisecond, false}, {nil, 240 * time.Millisecond, false}}},
 }
 
 // play makes a sound of that length.
@@ -30,14 +30,14 @@ func (s Sound) play(d time.Duration) []int16 {
 	out := make([]int16, int(d/time.Millisecond)*8)
 	at, i := 0, 0
 	for at < len(out) {
-		st := s.step(i)
+		st := s.Steps[s.step(i)]
 		n := int(st.Time/time.Millisecond) * 8
 		if st.Time == 0 {
 			n = len(out)
 		}
 		for k := at; k < min(at+n, len(out)); k++ {
 			for _, f := range st.Hz {
-				out[k] += int16(2000 * math.Sin(2*math.Pi*f*float64(k)/8000))
+				out[k] += int16(2000 * math.Sin(2*math.Pi*float64(f)*float64(k)/8000))
 			}
 		}
 		at += n
@@ -61,7 +61,7 @@ func TestEarKnowsTones(t *testing.T) {
 				ear.Hear(make([]int16, 1003)) // not at the edge of a block
 				ear.Hear(s.play(30 * time.Second))
 				ear.Hear(make([]int16, 8000*6))
-				if want := []string{s.Name, "nothing"}; !slices.Equal(heard, want) {
+				if want := []string{fmt.Sprintf("%s (%s Hz)", s.Name, set(s.Steps[0].Hz)), "nothing"}; !slices.Equal(heard, want) {
 					t.Errorf("heard %q, want %q", heard, want)
 				}
 			})
@@ -92,7 +92,7 @@ func TestEarHearsChanges(t *testing.T) {
 		noise[i] = int16(i * i * 7919 % 5000)
 	}
 	feed(noise)
-	want := []string{"40 ms dial", "1100 ms nothing", "1540 ms ringback", "9580 ms 1000 Hz", "11000 ms something"}
+	want := []string{"40 ms dial (350+440 Hz)", "1100 ms nothing", "1540 ms ringback (440+480 Hz)", "9580 ms 1000 Hz", "11000 ms something"}
 	if !slices.Equal(heard, want) {
 		t.Errorf("heard %q\nwant %q", heard, want)
 	}

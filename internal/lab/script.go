@@ -315,7 +315,7 @@ func (w *World) move(what, arg, length string) error {
 	case "pulse":
 		return w.hand.Dial(arg)
 	case "whistle":
-		hz, err := strconv.ParseFloat(arg, 64)
+		hz, err := strconv.ParseUint(arg, 10, 16)
 		if err != nil {
 			return err
 		}
@@ -324,7 +324,7 @@ func (w *World) move(what, arg, length string) error {
 			return err
 		}
 		samples := make([]int16, 8*d/time.Millisecond)
-		sine(samples, hz, 0)
+		sine(samples, uint16(hz), 0)
 		return w.hand.Play(samples)
 	}
 	return nil

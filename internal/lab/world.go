@@ -237,7 +237,7 @@ func Tones(c *country.Country) []Sound {
 			step := Step{Time: time.Duration(st.Ms) * time.Millisecond, Once: st.Once || !t.Loop}
 			for _, f := range st.Hz {
 				if f != 0 {
-					step.Hz = append(step.Hz, float64(f))
+					step.Hz = append(step.Hz, f)
 				}
 			}
 			slices.Sort(step.Hz)

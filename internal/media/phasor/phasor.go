@@ -7,7 +7,7 @@
 //
 // A window has an even number of samples, 2n, its middle is sample n, and sample
 // 0 counts for nothing. All arithmetic on sound is integer with 32 bits; a window
-// may have 96 samples.
+// may have 96 samples, or 320 that are no louder than a quarter of full scale.
 package phasor
 
 import (
@@ -26,7 +26,8 @@ type Pair struct{ Sum, Diff int32 }
 // Fold weighs the samples x of a window and lays them into pairs, one for each of
 // the window's weights; x has two for each. It returns twice the energy: of a
 // sine of peak a, 3 n a² / 256. Samples lose three bits on the way: the largest
-// sum of 48 pairs with a carrier is then 24 * 8192 * 2^13 < 2^31.
+// sum of 48 pairs with a carrier is then 24 * 8192 * 2^13 < 2^31; of 160 pairs of
+// 2^13, weighed alike, 2/pi * 160 * 2048 * 2^13.
 func Fold(pairs []Pair, window []int32, x []int16) (energy uint32) {
 	n := len(window)
 	pairs, x = pairs[:n], x[:2*n]
