@@ -23,9 +23,6 @@ var tables = []string{"echo.init", "phasor.Hann", "phasor.Carrier", "resample.be
 // TestNoFloatInTheVoicePath looks at the type of every expression in
 // internal/media and hal/sim that is not a constant.
 func TestNoFloatInTheVoicePath(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it is the same on every machine")
-	}
 	fset := token.NewFileSet()
 	from := importer.ForCompiler(fset, "source", nil)
 	var used []string

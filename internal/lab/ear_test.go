@@ -47,6 +47,10 @@ func (s Sound) play(d time.Duration) []int16 {
 }
 
 func TestEarKnowsTones(t *testing.T) {
+	long := 30 * time.Second
+	if testing.Short() {
+		long /= 3
+	}
 	for _, country := range []struct {
 		name  string
 		tones []Sound
@@ -59,7 +63,7 @@ func TestEarKnowsTones(t *testing.T) {
 				var heard []string
 				ear := NewEar(country.tones, func(what string) { heard = append(heard, what) })
 				ear.Hear(make([]int16, 1003)) // not at the edge of a block
-				ear.Hear(s.play(30 * time.Second))
+				ear.Hear(s.play(long))
 				ear.Hear(make([]int16, 8000*6))
 				if want := []string{fmt.Sprintf("%s (%s Hz)", s.Name, set(s.Steps[0].Hz)), "nothing"}; !slices.Equal(heard, want) {
 					t.Errorf("heard %q, want %q", heard, want)

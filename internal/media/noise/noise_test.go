@@ -26,21 +26,21 @@ func coloured(n int, a, b, dBov float64) []int16 {
 }
 
 func level(s []int16) float64 {
-	var p float64
+	var p int64 // the sum runs under emulators of machines without floating point
 	for _, x := range s {
-		p += float64(x) * float64(x)
+		p += int64(x) * int64(x)
 	}
-	return 10 * math.Log10(p/float64(len(s))/32768/32768)
+	return 10 * math.Log10(float64(p)/float64(len(s))/32768/32768)
 }
 
 // alike is the autocorrelation at a lag over that at 0.
 func alike(s []int16, lag int) float64 {
-	var c, e float64
+	var c, e int64
 	for i := lag; i < len(s); i++ {
-		c += float64(s[i]) * float64(s[i-lag])
-		e += float64(s[i]) * float64(s[i])
+		c += int64(s[i]) * int64(s[i-lag])
+		e += int64(s[i]) * int64(s[i])
 	}
-	return c / e
+	return float64(c) / float64(e)
 }
 
 // Noise that is analysed and made again has the same level, within 2 dB as
