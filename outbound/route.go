@@ -160,6 +160,13 @@ func (r *Route) Current() (Target, bool) {
 // leaves, slowly. Where the failure proves nothing yet, next is the address to
 // try again, and for an INVITE the one where the call may go meanwhile.
 func (r *Route) Next(failed Target, f Failure) (next Target, wait time.Duration) {
+	return r.NextTo(failed, f, Target{})
+}
+
+// NextTo is Next where another address has spoken while failed was silent: the
+// route goes there, and nobody who follows it sees an address between. What
+// Alive does not believe is not believed here.
+func (r *Route) NextTo(failed Target, f Failure, spoke Target) (next Target, wait time.Duration) {
 	if Judge(f) == Wait && r.otherFamily(failed) {
 		f.Cause = NoFamily
 	}
@@ -167,6 +174,9 @@ func (r *Route) Next(failed Target, f Failure) (next Target, wait time.Duration)
 	defer r.mu.Unlock()
 	now, from := time.Now(), r.policy.Current()
 	step := r.policy.Next(now, failed, f)
+	if !spoke.IsZero() && r.policy.Current() != spoke {
+		r.policy.Alive(now, spoke, 0)
+	}
 	if step.Ask {
 		r.askAgain(now)
 	}

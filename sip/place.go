@@ -105,13 +105,12 @@ func (c *Call) dial(number string, offer sdp.Session) {
 // has answered while via was silent, else where the route points now, else to
 // any that it has not tried.
 func (l *Line) next(via outbound.Target, tried []outbound.Target, d *doubt, f outbound.Failure) (outbound.Target, bool) {
-	at, _ := l.route.Next(via, d.failure(f))
+	f = d.failure(f)
 	if len(d.better) > 0 {
-		if better := d.better[0]; l.where() != better {
-			l.route.Alive(better, 0) // and the registration goes there too
-		}
+		l.route.NextTo(via, f, d.better[0]) // and the registration goes there too
 		return d.better[0], true
 	}
+	at, _ := l.route.Next(via, f)
 	if !at.IsZero() && !slices.Contains(tried, at) {
 		return at, true
 	}
