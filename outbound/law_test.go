@@ -22,7 +22,7 @@ import (
 func TestRouteLaws(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // hides t.Deadline, which a bubble has not
-			server := &fakeDNS{}
+			server := &fakeDNS{delay: time.Millisecond} // no answer comes at the moment of its question
 			names := []string{"p.example.net:5060", "q.example.net:5060", "203.0.113.1", "203.0.113.2"}
 			names = names[:rapid.IntRange(1, len(names)).Draw(t, "proxies")]
 			var list []Proxy
@@ -70,6 +70,7 @@ func TestRouteLaws(t *testing.T) {
 					turned := entered(r)
 					f.Began = began
 					time.Sleep(time.Second)
+					synctest.Wait() // the answers of this moment are in
 					undisturbed := entered(r) == turned // no answer has moved the finger meanwhile
 					next, _ := r.Next(at, f)
 					moved := entered(r)
