@@ -55,8 +55,8 @@ func (s *Stream) take(b []byte, from netip.AddrPort, now time.Time) {
 		s.count.Strangers++
 		return
 	}
-	b, ok := r.ways.unseal(b)
-	if !ok {
+	b, err := r.ways.in.unseal(b)
+	if err != nil {
 		s.count.Forged++
 		return
 	}

@@ -113,11 +113,10 @@ func (s *Stream) report(bye bool) {
 		b = append(b, version|1, packetBYE, 0, 1)
 		b = be.AppendUint32(b, s.ssrc)
 	}
-	if r.ways.out != nil {
-		b = r.ways.reportsOut.SealRTCP(b)
-	}
 	// Like the sound, it may be refused; there is nobody to tell.
-	s.rtcp.write(b, netip.AddrPortFrom(to.Addr(), to.Port()+1))
+	if b, err := r.ways.reportsOut.sealReport(b); err == nil {
+		s.rtcp.write(b, netip.AddrPortFrom(to.Addr(), to.Port()+1))
+	}
 }
 
 // fraction is what was lost since it was asked last, in 1/256.
@@ -160,8 +159,8 @@ func (s *Stream) takeReport(b []byte, from netip.AddrPort, now time.Time) {
 		return
 	}
 	if r := s.remote.Load(); r != nil {
-		var ok bool
-		if b, ok = r.ways.unsealReport(b); !ok {
+		var err error
+		if b, err = r.ways.reportsIn.unsealReport(b); err != nil {
 			s.count.Forged++
 			return
 		}

@@ -132,6 +132,11 @@ const (
 	// learnPackets in a row must come from there, before it is believed.
 	learnPackets = 4
 
+	// firstSeqs are what the first sequence number is taken from: whoever misses a
+	// sealed stream's beginning still counts its rollovers as we do, RFC 3711
+	// section 3.3.1.
+	firstSeqs = 1 << 15
+
 	// dataDelay is how long what a fax or a modem says waits in the jitter
 	// buffer, ticks: 100 ms of jitter lose nothing, and a fax waits for an answer
 	// for 3 s (T.30, timer T4).
@@ -158,7 +163,7 @@ func Open(ctx context.Context, network Network, local string, logger *slog.Logge
 		cname:  strconv.FormatUint(rand.Uint64(), 36),
 		done:   make(chan struct{}),
 	}
-	s.out.seq = uint16(rand.Uint32())
+	s.out.seq = uint16(rand.Uint32N(firstSeqs))
 	s.out.time = rand.Uint32()
 	s.work.Go(s.receive)
 	s.work.Go(s.receiveReports)
