@@ -77,7 +77,8 @@ type Stats struct {
 	Concealed time.Duration  // sound that was made up
 	Source    netip.AddrPort // where the far end's packets come from; zero while nothing came
 
-	Data bool // a fax or a modem is at work
+	Data   bool // a fax or a modem is at work
+	Sealed bool // as was agreed
 
 	FarLost uint8         // of what we sent, lost at the far end lately, in 1/256; as it says
 	RTT     time.Duration // to the far end and back, 0 while unknown
@@ -242,6 +243,9 @@ func (s *Stream) Stats() Stats {
 	}
 	st.FarLost, st.RTT = s.far.lost, s.far.rtt
 	st.Data = s.data.Load()
+	if r := s.remote.Load(); r != nil {
+		st.Sealed = r.Seal != nil
+	}
 	return st
 }
 
