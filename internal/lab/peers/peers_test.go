@@ -29,7 +29,25 @@ import (
 // A part is a program that runs until the test ends.
 type part struct {
 	*exec.Cmd
-	log *bytes.Buffer
+	log *log
+}
+
+// A log is what a part says. It is written while it is read.
+type log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *log) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (p *part) said() string {
+	p.log.mu.Lock()
+	defer p.log.mu.Unlock()
+	return p.log.b.String()
 }
 
 // groups holds the process groups that run, for the case that somebody
@@ -54,7 +72,7 @@ func TestMain(m *testing.M) {
 // with it.
 func run(t *testing.T, name string, args ...string) *part {
 	t.Helper()
-	p := &part{exec.Command(name, args...), new(bytes.Buffer)}
+	p := &part{exec.Command(name, args...), new(log)}
 	p.Stdout, p.Stderr = p.log, p.log
 	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.WaitDelay = time.Second
@@ -75,7 +93,7 @@ func run(t *testing.T, name string, args ...string) *part {
 		p.signal(syscall.SIGKILL) // what its children had not heard
 		<-ended
 		if t.Failed() {
-			tail := p.log.String()
+			tail := p.said()
 			t.Logf("%s said:\n%s", filepath.Base(name), tail[max(0, len(tail)-4000):])
 		}
 	})
@@ -209,7 +227,7 @@ type status struct {
 		State, Proxy string
 		Ring         []struct{ Address, State string }
 	}
-	Ports   []struct {
+	Ports []struct {
 		Hook, State string
 		Sound       sound
 	}
@@ -290,19 +308,21 @@ func sine(hz float64, seconds int) []int16 {
 	return tone
 }
 
-// share is how much of the loudest second of the sound is at hz, 0 to 1.
+// share is how much of the sound is at hz where it is clearest, 0 to 1. A quarter of
+// a second is looked at: while a jitter buffer moves, a tone's phase does.
 func share(sound []int16, hz float64) float64 {
+	const span = 2000
 	best := 0.0
-	for at := 0; at+8000 <= len(sound); at += 2000 {
+	for at := 0; at+span <= len(sound); at += span / 4 {
 		var re, im, power float64
-		for i, s := range sound[at : at+8000] {
+		for i, s := range sound[at : at+span] {
 			x := float64(s)
 			re += x * math.Cos(2*math.Pi*hz*float64(i)/8000)
 			im += x * math.Sin(2*math.Pi*hz*float64(i)/8000)
 			power += x * x
 		}
-		if power > 8000*100*100 { // louder than -47 dBm0: not a whisper of noise
-			best = max(best, (re*re+im*im)/(8000/2)/power)
+		if power > span*100*100 { // louder than -47 dBm0: not a whisper of noise
+			best = max(best, (re*re+im*im)/(span/2)/power)
 		}
 	}
 	return best
