@@ -606,6 +606,16 @@ func TestStrangers(t *testing.T) {
 				take(thief, uint32(i), uint16(i))
 			}
 		}, signalled, 0},
+		{"a thief before the far end", func(take func(netip.AddrPort, uint32, uint16), wait func(time.Duration)) {
+			for i := range 100 {
+				take(thief, 1, uint16(i))
+			}
+			wait(6 * time.Second)
+			for i := range 10 {
+				take(signalled, 2, uint16(i))
+				take(thief, 1, uint16(100+i))
+			}
+		}, signalled, 97 + 10},
 		{"two who mix", func(take func(netip.AddrPort, uint32, uint16), _ func(time.Duration)) {
 			for i := range 100 {
 				take(thief, 1, uint16(i))
