@@ -12,6 +12,9 @@ import (
 const (
 	reportEvery = 5 * time.Second // RFC 3550 section 6.2, the recommended minimum
 
+	// longestTrip is more than any way to the far end and back takes. Our choice.
+	longestTrip = 10 * time.Second
+
 	packetSR   = 200
 	packetRR   = 201
 	packetSDES = 202
@@ -192,8 +195,10 @@ func (s *Stream) takeReport(b []byte, from netip.AddrPort, now time.Time) {
 			if be.Uint32(blocks) == s.ssrc {
 				s.far.lost = blocks[4]
 				if sent := be.Uint32(blocks[16:]); sent != 0 {
-					rtt := int32(uint32(ntp(now)>>16) - sent - be.Uint32(blocks[20:]))
-					s.far.rtt = max(0, time.Duration(rtt)*time.Second/65536)
+					rtt := time.Duration(int32(uint32(ntp(now)>>16)-sent-be.Uint32(blocks[20:]))) * time.Second / 65536
+					if rtt.Abs() < longestTrip {
+						s.far.rtt = max(0, rtt)
+					}
 				}
 			}
 			blocks = blocks[24:]
