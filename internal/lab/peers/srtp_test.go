@@ -2,6 +2,9 @@ package peers
 
 import (
 	"bytes"
+	"encoding/binary"
+	"net"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -13,11 +16,12 @@ import (
 
 // The sound of a call as status tells it.
 type sound struct {
-	Sent, Received, Garbage uint64
-	FarLoss                 float64 `json:"far_loss"`
-	RTT                     float64 `json:"rtt_ms"`
-	SRTP                    bool
-	Source                  string
+	Sent, Received, Strangers, Garbage uint64
+
+	FarLoss float64 `json:"far_loss"`
+	RTT     float64 `json:"rtt_ms"`
+	SRTP    bool
+	Source  string
 }
 
 // reported waits until the far end's reports have told how long the way is, and
@@ -148,4 +152,61 @@ func TestSealedOffers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A stranger who knows where a call's sound goes sends his own, in sequence, and
+// reports, a thousand a second: he is not heard, counted, and not worth a line of
+// the log.
+func TestHostileSound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "proxy.peers.test", "udp")
+	callee := w.baresip(21, "700", "")
+	time.Sleep(500 * time.Millisecond)
+	w.call("700", 5*time.Second)
+	w.wants(w.hear(1300), 440, "the ear, from baresip,")
+
+	m := regexp.MustCompile(`receiving from (127\.[0-9.]+:\d+)`).FindStringSubmatch(callee.said())
+	if m == nil {
+		t.Fatal("baresip hears nothing")
+	}
+	sound := netip.MustParseAddrPort(m[1])
+	reports := netip.AddrPortFrom(sound.Addr(), sound.Port()+1)
+	stranger, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(w.net + ".66")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	before, said := w.reported(), w.agent.said()
+	const packets = 2000
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range packets {
+			p := append([]byte{0x80, 0, byte(i >> 8), byte(i), 0, 0, 0, 0, 0xba, 0xdb, 0xad, 0xba}, make([]byte, 160)...)
+			binary.BigEndian.PutUint32(p[4:], uint32(i*160))
+			for k := range p[12:] {
+				p[12+k] = byte(k%8) << 4 // loud: 1000 Hz
+			}
+			stranger.WriteToUDPAddrPort(p, sound)
+			stranger.WriteToUDPAddrPort(p[:i%172], reports)
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	heard := w.hear(1300)
+	<-done
+	w.wants(heard, 440, "the ear, from baresip beside a stranger,")
+	if s := share(heard, 1000); s > 0.01 {
+		t.Errorf("%.1f %% of what the ear heard was the stranger's", 100*s)
+	}
+	after := w.reported()
+	if now := w.agent.said(); now != said {
+		t.Errorf("the agent said %q", strings.TrimPrefix(now, said))
+	}
+	t.Logf("before %+v, after %+v", before, after)
+	if n := after.Strangers - before.Strangers; n < 2*packets*9/10 || after.Source != before.Source || after.Received < before.Received+100 {
+		t.Errorf("of %d packets and reports %d were counted: before %+v, after %+v", 2*packets, n, before, after)
+	}
+	w.hangUp()
+	time.Sleep(500 * time.Millisecond)
+	w.wants(callee.heard(), 1300, "baresip")
 }
