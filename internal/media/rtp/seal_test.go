@@ -10,13 +10,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/pion/srtp/v3"
 )
 
 var (
 	keyA = Key([]byte("0123456789abcdefsalty and 14 b"))
 	keyB = Key([]byte("fedcba9876543210salty and 14 b"))
+	keyC = Key([]byte("0011223344556677salty and 14 b"))
 )
 
 // A packet of libsrtp's own tests, with the master key of RFC 3711 appendix B.3.
@@ -111,21 +110,18 @@ func TestSealed(t *testing.T) {
 		w := &wire{delay: 7 * time.Millisecond}
 		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
 		atA, atB := addrPort(a.rtp.pc.LocalAddr()), addrPort(b.rtp.pc.LocalAddr())
-		reader, err := srtp.CreateContext(keyA[:16], keyA[16:], srtp.ProtectionProfileAes128CmHmacSha1_80)
-		if err != nil {
-			t.Fatal(err)
-		}
+		key, reader := keyA, newWay(keyA) // of what a sends
 		packets, reports := 0, 0
 		w.pass = func(from, to netip.AddrPort, p []byte) bool {
 			switch {
 			case to == atB:
-				if _, err := reader.DecryptRTP(nil, bytes.Clone(p), nil); err != nil {
-					t.Errorf("pion does not open packet %d: %v", packets, err)
+				if _, err := reader.unseal(bytes.Clone(p)); err != nil {
+					t.Errorf("packet %d is not sealed: %v", packets, err)
 				}
 				packets++
 			case to.Addr() == atB.Addr():
-				if _, err := reader.DecryptRTCP(nil, bytes.Clone(p), nil); err != nil {
-					t.Errorf("pion does not open report %d: %v", reports, err)
+				if _, err := reader.unsealReport(bytes.Clone(p)); err != nil {
+					t.Errorf("report %d is not sealed: %v", reports, err)
 				}
 				reports++
 			}
@@ -133,9 +129,9 @@ func TestSealed(t *testing.T) {
 		}
 		r := Remote{Codec: PCMA, PT: typePCMA, Events: 101, Send: true, Receive: true}
 		start := func() {
-			r.Addr, r.Seal = atB, &Seal{Out: keyA, In: keyB}
+			r.Addr, r.Seal = atB, &Seal{Out: key, In: keyB}
 			a.Start(r)
-			r.Addr, r.Seal = atA, &Seal{Out: keyB, In: keyA}
+			r.Addr, r.Seal = atA, &Seal{Out: keyB, In: key}
 			b.Start(r)
 		}
 		start()
@@ -155,6 +151,9 @@ func TestSealed(t *testing.T) {
 		hears("sealed")
 		start() // the same agreement again, as after a session refresh
 		hears("agreed again")
+		key, reader = keyC, newWay(keyC)
+		start()
+		hears("with another key")
 		if a.Press('7') {
 			talk(6*time.Second, a, b, nil)
 		}
