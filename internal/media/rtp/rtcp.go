@@ -26,8 +26,9 @@ const (
 
 // A farReport is what the far end reports. Guarded by Stream.in.
 type farReport struct {
-	ssrc  uint32 // of its last sender report,
-	ntp   uint32 // the middle 32 bits of that report's time,
+	from  netip.AddrPort // where the last came from
+	ssrc  uint32         // of its last sender report,
+	ntp   uint32         // the middle 32 bits of that report's time,
 	at    time.Time
 	lost  uint8
 	rtt   time.Duration
@@ -67,6 +68,7 @@ func (s *Stream) report(bye bool) {
 	s.in.Lock()
 	recv, far := s.recv, s.far
 	fraction := s.recv.fraction()
+	learned := s.source.at != r.Addr
 	s.in.Unlock()
 
 	now := time.Now()
@@ -116,9 +118,14 @@ func (s *Stream) report(bye bool) {
 		b = append(b, version|1, packetBYE, 0, 1)
 		b = be.AppendUint32(b, s.ssrc)
 	}
+	// A NAT keeps no ports side by side.
+	there := netip.AddrPortFrom(to.Addr(), to.Port()+1)
+	if learned && far.from.Addr() == to.Addr() {
+		there = far.from
+	}
 	// Like the sound, it may be refused; there is nobody to tell.
 	if b, err := r.ways.reportsOut.sealReport(b); err == nil {
-		s.rtcp.write(b, netip.AddrPortFrom(to.Addr(), to.Port()+1))
+		s.rtcp.write(b, there)
 	}
 }
 
@@ -176,6 +183,7 @@ func (s *Stream) takeReport(b []byte, from netip.AddrPort, now time.Time) {
 		}
 		p := b[:n]
 		b = b[n:]
+		s.far.from = from
 		var blocks []byte
 		switch {
 		case p[1] == packetSR && n >= 28:

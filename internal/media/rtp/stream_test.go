@@ -1028,6 +1028,39 @@ func TestReceptionReports(t *testing.T) {
 	})
 }
 
+// Reports go to the port above the sound's, or behind a NAT to where the far end's
+// come from.
+func TestReportsBehindNAT(t *testing.T) {
+	said := netip.MustParseAddrPort("192.168.1.2:4000")
+	nat, natReports := netip.MustParseAddrPort("10.0.0.2:61234"), netip.MustParseAddrPort("10.0.0.2:50123")
+	for _, row := range []struct{ from, to netip.AddrPort }{
+		{nat, natReports},
+		{said, netip.MustParseAddrPort("192.168.1.2:4001")},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &wire{}
+			a := open(t, host{w, "10.0.0.1"})
+			var got []netip.AddrPort
+			w.pass = func(_, to netip.AddrPort, _ []byte) bool {
+				got = append(got, to)
+				return false
+			}
+			a.Start(Remote{Addr: said, Codec: PCMU, Send: true, Receive: true})
+			for i := range learnPackets {
+				a.take(packet(1, uint16(i), 0x80), row.from, time.Now())
+			}
+			a.takeReport([]byte{0x80, 201, 0, 1, 0, 0, 0, 1}, netip.AddrPortFrom(row.from.Addr(), natReports.Port()), time.Now())
+			time.Sleep(reportEvery + time.Second)
+			w.mu.Lock()
+			if len(got) != 1 || got[0] != row.to {
+				t.Errorf("sound from %v: reports to %v, want %v", row.from, got, row.to)
+			}
+			w.mu.Unlock()
+			a.Close()
+		})
+	}
+}
+
 // The header is what pion/rtp thinks it is.
 func TestHeader(t *testing.T) {
 	full := rtp.Packet{
