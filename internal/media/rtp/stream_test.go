@@ -1185,8 +1185,15 @@ func FuzzReceive(f *testing.F) {
 	f.Add([]byte{0x80, 207, 0, 10, 0, 0, 0, 1, 7, 0, 0, 8, 31: 0, 43: 0}, []byte{0x80, 207, 0, 2, 0, 0, 0, 1, 7, 0, 0, 0})
 	f.Add([]byte{0xbf, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff}, []byte{0x80, 200, 0, 6})
 	s, far := deaf(101)
+	seals, _ := deaf(101)
+	seals.Start(Remote{Addr: far, Codec: PCMU, Seal: &Seal{}, Receive: true})
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		now := time.Now()
+		seals.take(slices.Clone(a), far, now)
+		seals.takeReport(slices.Clone(b), far, now)
+		if st := seals.Stats(); st.Received > 0 || st.Garbage > 0 {
+			t.Errorf("what nobody sealed was opened: %+v", st)
+		}
 		s.take(a, far, now)
 		s.take(b, far, now)
 		s.takeReport(a, far, now)
