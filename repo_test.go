@@ -49,7 +49,7 @@ var floors = map[string]int{
 	"internal/media/rtp": 3, "internal/country": 3, "internal/media/callerid": 3,
 
 	"sip/transport": 2, "sip/dialog": 2, "hal/hook": 2, "hal/blink": 2, "hal/haltest": 2, "internal/config": 2,
-	"internal/media/plc": 2, "internal/media/srtp": 2, "internal/media/jitter": 2, "internal/media/g726": 2, "internal/media/noise": 2, "internal/media/dtmf": 2, "internal/media/fsk": 2, "internal/media/echo": 2, "internal/media/probe": 2,
+	"internal/media/plc": 2, "internal/media/jitter": 2, "internal/media/g726": 2, "internal/media/noise": 2, "internal/media/dtmf": 2, "internal/media/fsk": 2, "internal/media/echo": 2, "internal/media/probe": 2,
 
 	"hal": 1, "outbound": 1, "sip/sdp": 1, "sip/digest": 1,
 	"internal/media/tone": 1, "internal/media/phasor": 1, "internal/media/g711": 1, "internal/media/g722": 1, "internal/media/resample": 1, "internal/media/level": 1, "internal/status": 1, "internal/trace": 1, "internal/emodel": 1, "internal/link": 1,
@@ -62,7 +62,7 @@ var fences = map[string][]string{
 	"github.com/miekg/dns":            {"outbound", "internal/lab"},
 	"periph.io/x":                     {"hal", "board"},
 	"github.com/pion/rtp":             {"internal/media/rtp", "internal/lab"},
-	"github.com/pion/srtp":            {"internal/media/srtp", "internal/media/rtp", "internal/lab"},
+	"github.com/pion/srtp":            {"internal/media/rtp", "internal/lab"},
 	"github.com/pion/rtcp":            {"internal/media/rtp", "internal/lab"},
 	"github.com/pion/sdp":             {"sip/sdp", "internal/lab"},
 	"github.com/pelletier/go-toml":    {"internal/config"},

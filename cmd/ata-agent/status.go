@@ -107,6 +107,9 @@ func showSound(out io.Writer, p *status.Port, now time.Time) {
 	if s.FarMOS > 0 {
 		fmt.Fprintf(out, "; what we send has MOS %.1f", s.FarMOS)
 	}
+	if s.Strangers+s.Garbage > 0 {
+		fmt.Fprintf(out, "; %d packets from elsewhere and %d of garbage were dropped", s.Strangers, s.Garbage)
+	}
 	fmt.Fprintln(out)
 }
 

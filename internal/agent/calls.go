@@ -242,6 +242,7 @@ func (c *call) sound(now time.Time) *status.Sound {
 		Peer: c.peer, Answered: c.since, Lasted: status.Millis(now.Sub(c.since).Round(time.Millisecond)),
 		Sent: s.Sent, Received: s.Received, Lost: s.Lost, Late: s.Late, FarLost: float64(s.FarLost) / 256,
 		Jitter: status.Millis(s.Jitter), RTT: status.Millis(s.RTT), Strangers: s.Strangers,
+		Garbage: s.Garbage + s.Forged, Unwanted: s.Unwanted, SRTP: s.Sealed,
 		Codec: string(q.Codec), Loss: math.Round(1e4*float64(q.Missed)/float64(max(1, q.Packets))) / 1e4,
 		Delay: status.Millis(q.Delay.Round(time.Microsecond)), MOS: float64(q.MOS) / 100, FarMOS: float64(q.Far) / 100,
 		Data: s.Data,

@@ -53,7 +53,9 @@ import (
 //	call 5559876 ALICE               by somebody with a name; "anonymous" and "unavailable" have no number
 //	call 5559876 as 5551111 BOB      and the network knows better: P-Asserted-Identity
 //	far hangs up, far holds, far resumes, far presses 5
+//	far garbles 2s                   it sends what is no sound, or none that was agreed on, and no reports
 //	stranger INVITE                  somebody unknown sends a request to the agent
+//	stranger whistles 2s             he sends sound, 1500 Hz, and reports to where the call's should go
 //	hold on 40s for the ear hears busy   wait, at most so long, until something is in the transcript
 type Script struct {
 	Name    string
@@ -271,8 +273,14 @@ func (w *World) Do(ctx context.Context, text string) error {
 		}
 		return w.Provider.Call(user, caller)
 	case "far":
+		if arg(1) == "garbles" {
+			return w.garble(ctx, arg(2))
+		}
 		return w.Provider.Far(strings.Join(f[1:], " "))
 	case "stranger":
+		if arg(1) == "whistles" {
+			return w.whistleIn(ctx, arg(2))
+		}
 		return w.stranger(ctx, arg(1))
 	default:
 		return fmt.Errorf("nobody knows how to do %q", f[0])
@@ -419,10 +427,7 @@ func (w *World) stranger(ctx context.Context, method string) error {
 	if to == nil {
 		return fmt.Errorf("the line is not registered")
 	}
-	if w.strange == nil {
-		w.strange = w.place("stranger")
-	}
-	pc, err := w.strange.ListenPacket(ctx, "udp", ":0")
+	pc, err := w.strangers(ctx)
 	if err != nil {
 		return err
 	}

@@ -240,11 +240,7 @@ func (s *mouthAndEar) send() {
 			if !speaks {
 				continue
 			}
-			p := make([]byte, 12, 12+n)
-			p[0], p[1] = 0x80, m.codec
-			binary.BigEndian.PutUint16(p[2:], seq)
-			binary.BigEndian.PutUint32(p[4:], stamp)
-			binary.BigEndian.PutUint32(p[8:], ssrc)
+			p := rtpHeader(m.codec, seq, stamp, ssrc)
 			p = s.seals.out(m, s.code.write(p, m, unsent[:n]))
 			s.pc.WriteTo(p, net.UDPAddrFromAddrPort(m.to))
 			seq++
@@ -256,6 +252,16 @@ func (s *mouthAndEar) send() {
 		case <-time.After(time.Until(next)):
 		}
 	}
+}
+
+// rtpHeader begins a packet.
+func rtpHeader(pt byte, seq uint16, stamp, ssrc uint32) []byte {
+	p := make([]byte, 12, 12+6*tickSamples)
+	p[0], p[1] = 0x80, pt
+	binary.BigEndian.PutUint16(p[2:], seq)
+	binary.BigEndian.PutUint32(p[4:], stamp)
+	binary.BigEndian.PutUint32(p[8:], ssrc)
+	return p
 }
 
 // receive takes RTP, and tells digits that come as RFC 4733 events.

@@ -144,12 +144,15 @@ type Sound struct {
 	RTT       Millis    `json:"rtt_ms"`    // to the far end and back; 0 while unknown
 	Source    string    `json:"source"`    // where the far end's sound came from; empty while none came
 	Strangers uint64    `json:"strangers"` // packets from elsewhere
+	Garbage   uint64    `json:"garbage"`   // what is no RTP, or not sealed with the far end's key
+	Unwanted  uint64    `json:"unwanted"`  // packets of a payload type nobody agreed on, or on hold
 	Codec     string    `json:"codec"`     // of what came last; empty while nothing came
 	Loss      float64   `json:"loss"`      // the part of those sent to us that was not heard, lost or late
 	Delay     Millis    `json:"delay_ms"`  // from the far mouth to our ear; without the way while RTT is unknown
 	MOS       float64   `json:"mos"`       // ITU-T G.107, 1 to 4.5; 0 while nothing came
 	FarMOS    float64   `json:"far_mos"`   // of ours, as the far end says; 0 while it has not
 	Data      bool      `json:"data"`      // a fax or a modem was heard
+	SRTP      bool      `json:"srtp"`      // it was sealed
 }
 
 // When sound is bad enough to speak of. Our choice: a call shorter than this
@@ -167,6 +170,8 @@ func (s *Sound) Complaint() string {
 		return ""
 	case s.Received == 0 && s.Sent > 0 && s.Strangers > 0:
 		return "no sound came from where it was announced, but some from elsewhere"
+	case s.Received == 0 && s.Sent > 0 && s.Garbage > 0:
+		return "what came could not be read as sound"
 	case s.Received == 0 && s.Sent > 0:
 		return "no sound came"
 	case s.Loss >= muchLoss:
@@ -183,8 +188,11 @@ func (s *Sound) Quality() string {
 		return ""
 	}
 	what := ""
+	if s.SRTP {
+		what = "SRTP, "
+	}
 	if s.Data {
-		what = "fax or modem, "
+		what += "fax or modem, "
 	}
 	return fmt.Sprintf("%sMOS %.1f, %v %% lost, jitter %d ms, delay %d ms",
 		what, s.MOS, math.Round(1000*s.Loss)/10, time.Duration(s.Jitter).Milliseconds(), time.Duration(s.Delay).Milliseconds())

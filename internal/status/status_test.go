@@ -34,7 +34,7 @@ func TestJSON(t *testing.T) {
 		`"last_switch":{"from":"192.0.2.1:5060","to":"192.0.2.2:5060","cause":"no answer","detail":"","at":"1970-01-01T00:02:29Z","took_ms":4000,"tries":0,"noticed":""}`,
 		`"ports":[{"name":"1","kind":"sim","hook":"on","state":"idle"`,
 		`"lamps":[{"name":"voip","pattern":"heartbeat","meaning":"registered through a backup proxy"}]`,
-		`"far_loss":0,"jitter_ms":2,"rtt_ms":0,"source":"","strangers":0,"codec":"PCMA","loss":0.0125,"delay_ms":85,"mos":4.36,"far_mos":4.1,"data":false}`,
+		`"far_loss":0,"jitter_ms":2,"rtt_ms":0,"source":"","strangers":0,"garbage":0,"unwanted":0,"codec":"PCMA","loss":0.0125,"delay_ms":85,"mos":4.36,"far_mos":4.1,"data":false,"srtp":false}`,
 		`"problem":"","hint":"","problem_kind":""`,
 	} {
 		if !strings.Contains(string(b), want) {
@@ -57,7 +57,10 @@ func TestHowACallSounded(t *testing.T) {
 	holey.Loss, holey.MOS = 0.07, 3.54
 	silent.Received, silent.MOS = 0, 0
 	ours.FarLost = 0.1
-	fax := good
+	sealed, locked := good, silent
+	sealed.SRTP = true
+	locked.Garbage = 3000
+	fax := sealed
 	fax.Data = true
 	short := holey
 	short.Lasted = Millis(time.Second)
@@ -67,11 +70,13 @@ func TestHowACallSounded(t *testing.T) {
 		complaint, quality string
 	}{
 		{"good", &good, "", "MOS 4.4, 0 % lost, jitter 1 ms, delay 60 ms"},
-		{"a fax", &fax, "", "fax or modem, MOS 4.4, 0 % lost, jitter 1 ms, delay 60 ms"},
+		{"sealed", &sealed, "", "SRTP, MOS 4.4, 0 % lost, jitter 1 ms, delay 60 ms"},
+		{"a fax", &fax, "", "SRTP, fax or modem, MOS 4.4, 0 % lost, jitter 1 ms, delay 60 ms"},
 		{"with holes", &holey, "7 % of the sound did not come in time", "MOS 3.5, 7 % lost, jitter 1 ms, delay 60 ms"},
 		{"too short to complain", &short, "", "MOS 3.5, 7 % lost, jitter 1 ms, delay 60 ms"},
 		{"ours with holes", &ours, "10 % of our sound did not arrive", "MOS 4.4, 0 % lost, jitter 1 ms, delay 60 ms"},
 		{"silent", &silent, "no sound came", ""},
+		{"with another key", &locked, "what came could not be read as sound", ""},
 		{"none", nil, "", ""},
 	} {
 		if c, q := row.s.Complaint(), row.s.Quality(); c != row.complaint || q != row.quality {

@@ -2,10 +2,17 @@ package peers
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/binary"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"math"
+	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -22,7 +29,25 @@ import (
 // A part is a program that runs until the test ends.
 type part struct {
 	*exec.Cmd
-	log *bytes.Buffer
+	log *log
+}
+
+// A log is what a part says. It is written while it is read.
+type log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *log) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (p *part) said() string {
+	p.log.mu.Lock()
+	defer p.log.mu.Unlock()
+	return p.log.b.String()
 }
 
 // groups holds the process groups that run, for the case that somebody
@@ -47,7 +72,7 @@ func TestMain(m *testing.M) {
 // with it.
 func run(t *testing.T, name string, args ...string) *part {
 	t.Helper()
-	p := &part{exec.Command(name, args...), new(bytes.Buffer)}
+	p := &part{exec.Command(name, args...), new(log)}
 	p.Stdout, p.Stderr = p.log, p.log
 	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.WaitDelay = time.Second
@@ -68,7 +93,7 @@ func run(t *testing.T, name string, args ...string) *part {
 		p.signal(syscall.SIGKILL) // what its children had not heard
 		<-ended
 		if t.Failed() {
-			tail := p.log.String()
+			tail := p.said()
 			t.Logf("%s said:\n%s", filepath.Base(name), tail[max(0, len(tail)-4000):])
 		}
 	})
@@ -78,7 +103,7 @@ func run(t *testing.T, name string, args ...string) *part {
 func (p *part) signal(s syscall.Signal) { syscall.Kill(-p.Process.Pid, s) }
 
 // A world is a provider, its far ends, and an agent, on addresses of its own:
-// .1 .2 .3 proxies, .20 SIPp, .21 baresip, .22 a caller, .53 names.
+// .1 .2 .3 proxies, .20 SIPp, .21 baresip, .22 .23 callers, .53 names.
 type world struct {
 	t       *testing.T
 	net     string // the first three bytes of those addresses
@@ -100,6 +125,7 @@ func newWorld(t *testing.T, proxy, transport string, more ...string) *world {
 	}
 	w := &world{t: t, net: fmt.Sprint("127.0.", 30+worlds.Add(1)), dir: t.TempDir(), binary: binary}
 	w.fill(w.dir, "peers.zone")
+	w.certify()
 	w.names = run(t, "nsd", "-d", "-c", w.fill(w.dir, "nsd.conf"))
 	for i := range w.proxies {
 		w.startProxy(i)
@@ -119,7 +145,9 @@ outbound_proxy = [%q]
 transport = %q
 expires = "60s"
 %s
-`, w.dir, filepath.Join(w.dir, "c.sock"), w.net, proxy, transport, strings.Join(more, "\n"))
+[tls]
+roots = %q
+`, w.dir, filepath.Join(w.dir, "c.sock"), w.net, proxy, transport, strings.Join(more, "\n"), w.pem())
 	if err := os.WriteFile(w.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -127,6 +155,32 @@ expires = "60s"
 	w.agent = run(t, binary, "run", "--config", w.config)
 	w.registered(10*time.Second, "")
 	return w
+}
+
+// pem is a file with the certificate that everybody in the world shows and trusts,
+// and its key.
+func (w *world) pem() string { return filepath.Join(w.dir, "peers.pem") }
+
+func (w *world) certify() {
+	w.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "peers.test"}, DNSNames: []string{"peers.test", "*.peers.test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})...)
+	if err := os.WriteFile(w.pem(), text, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // fill copies a file of testdata into dir with its placeholders replaced.
@@ -137,7 +191,7 @@ func (w *world) fill(dir, file string, replace ...string) string {
 		w.t.Fatal(err)
 	}
 	out := filepath.Join(dir, file)
-	replace = append(replace, "NET", w.net, "DIR", dir)
+	replace = append(replace, "NET", w.net, "DIR", w.dir)
 	if err := os.WriteFile(out, []byte(strings.NewReplacer(replace...).Replace(string(text))), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
@@ -152,7 +206,7 @@ func (w *world) startProxy(i int) {
 	dir := filepath.Join(w.dir, fmt.Sprint("kamailio", i+1))
 	os.MkdirAll(dir, 0o700)
 	conf := w.fill(dir, "kamailio.cfg", "ADDRESS", fmt.Sprintf("%s.%d", w.net, i+1), "MODULES", modules[0]+"/")
-	w.proxies[i] = run(w.t, "kamailio", "-DD", "-E", "-m", "16", "-M", "4", "-Y", dir, "-P", filepath.Join(dir, "pid"), "-f", conf)
+	w.proxies[i] = run(w.t, "kamailio", "-DD", "-E", "-m", "32", "-M", "8", "-Y", dir, "-P", filepath.Join(dir, "pid"), "-f", conf)
 }
 
 // listening waits until something listens on a TCP address.
@@ -173,7 +227,10 @@ type status struct {
 		State, Proxy string
 		Ring         []struct{ Address, State string }
 	}
-	Ports   []struct{ Hook, State string }
+	Ports []struct {
+		Hook, State string
+		Sound       sound
+	}
 	Problem string
 }
 
@@ -251,19 +308,21 @@ func sine(hz float64, seconds int) []int16 {
 	return tone
 }
 
-// share is how much of the loudest second of the sound is at hz, 0 to 1.
+// share is how much of the sound is at hz where it is clearest, 0 to 1. A quarter of
+// a second is looked at: while a jitter buffer moves, a tone's phase does.
 func share(sound []int16, hz float64) float64 {
+	const span = 2000
 	best := 0.0
-	for at := 0; at+8000 <= len(sound); at += 2000 {
+	for at := 0; at+span <= len(sound); at += span / 4 {
 		var re, im, power float64
-		for i, s := range sound[at : at+8000] {
+		for i, s := range sound[at : at+span] {
 			x := float64(s)
 			re += x * math.Cos(2*math.Pi*hz*float64(i)/8000)
 			im += x * math.Sin(2*math.Pi*hz*float64(i)/8000)
 			power += x * x
 		}
-		if power > 8000*100*100 { // louder than -47 dBm0: not a whisper of noise
-			best = max(best, (re*re+im*im)/(8000/2)/power)
+		if power > span*100*100 { // louder than -47 dBm0: not a whisper of noise
+			best = max(best, (re*re+im*im)/(span/2)/power)
 		}
 	}
 	return best
@@ -281,13 +340,22 @@ func (w *world) sipp() *part {
 		"-rtp_echo", "-nostdin", "-mp", "16000")
 }
 
-// baresip answers by itself, plays 440 Hz and keeps what it hears as WAV.
+// A softphone is baresip. It answers by itself, plays 440 Hz and keeps what it hears
+// as WAV; a call's end it tells with its RTCP counts.
 //
 // Debian 12 has 1.0.0: net_interface takes an address where loopback is meant,
 // its sine source knows 48 kHz stereo only, so the tone comes from a file, and the
 // player is a bridge to nowhere, for sndfile listens before the player.
-func (w *world) baresip() (heard func() []int16) {
-	dir := filepath.Join(w.dir, "baresip")
+type softphone struct {
+	*part
+	w   *world
+	dir string
+}
+
+// baresip starts one at an address of the world, with what its account says beside
+// and commands that it is given.
+func (w *world) baresip(host int, user, account string, commands ...string) softphone {
+	dir := filepath.Join(w.dir, fmt.Sprint("baresip", host))
 	os.MkdirAll(dir, 0o700)
 	tone := filepath.Join(dir, "tone.wav")
 	writeWAV(w.t, tone, sine(440, 60))
@@ -296,8 +364,10 @@ func (w *world) baresip() (heard func() []int16) {
 			w.t.Fatal(err)
 		}
 	}
-	write("config", fmt.Sprintf(`sip_listen %[1]s.21:5060
-net_interface %[1]s.21
+	write("config", fmt.Sprintf(`sip_listen %[1]s:5060
+sip_certificate %[4]s
+sip_cafile %[4]s
+net_interface %[1]s
 audio_player aubridge,ear
 audio_source aufile,%[3]s
 audio_alert aubridge,bell
@@ -311,37 +381,44 @@ module g711.so
 module aufile.so
 module aubridge.so
 module sndfile.so
+module srtp.so
+module rtcpsummary.so
 module_app account.so
 module_app menu.so
-`, w.net, dir, tone))
-	write("accounts", fmt.Sprintf("<sip:700@%s.21>;regint=0;answermode=auto;audio_codecs=PCMU/8000/1\n", w.net))
+`, fmt.Sprintf("%s.%d", w.net, host), dir, tone, w.pem()))
+	write("accounts", fmt.Sprintf("<sip:%s@%s.%d>;regint=0;answermode=auto;audio_codecs=PCMU/8000/1%s\n", user, w.net, host, account))
 	write("contacts", "")
-	run(w.t, "baresip", "-f", dir)
-	return func() []int16 {
-		w.t.Helper()
-		for range 40 {
-			// A file's header is written when the call ends.
-			files, _ := filepath.Glob(filepath.Join(dir, "dump-*-dec.wav"))
-			if len(files) > 0 {
-				if sound := readWAV(w.t, files[len(files)-1]); len(sound) > 8000 {
-					return sound
-				}
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-		w.t.Fatal("baresip kept no sound")
-		return nil
+	args := []string{"-f", dir}
+	for _, c := range commands {
+		args = append(args, "-e", c)
 	}
+	return softphone{run(w.t, "baresip", args...), w, dir}
+}
+
+func (p softphone) heard() []int16 {
+	p.w.t.Helper()
+	for range 40 {
+		// A file's header is written when the call ends.
+		files, _ := filepath.Glob(filepath.Join(p.dir, "dump-*-dec.wav"))
+		if len(files) > 0 {
+			if sound := readWAV(p.w.t, files[len(files)-1]); len(sound) > 8000 {
+				return sound
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	p.w.t.Fatal("baresip kept no sound")
+	return nil
 }
 
 func TestCallsWithSound(t *testing.T) {
 	t.Parallel()
-	for _, transport := range []string{"udp", "tcp"} {
+	for _, transport := range []string{"udp", "tcp", "tls"} {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, "proxy.peers.test", transport)
 			w.sipp()
-			heard := w.baresip()
+			softphone := w.baresip(21, "700", "")
 			time.Sleep(500 * time.Millisecond)
 
 			w.call("600", 5*time.Second)
@@ -352,7 +429,7 @@ func TestCallsWithSound(t *testing.T) {
 			w.wants(w.hear(1300), 440, "the ear, from baresip,")
 			w.hangUp()
 			time.Sleep(500 * time.Millisecond)
-			w.wants(heard(), 1300, "baresip")
+			w.wants(softphone.heard(), 1300, "baresip")
 
 			// A call for us.
 			caller := exec.Command("sipp", w.net+".1:5060", "-sf", "testdata/caller.xml", "-s", "100", "-i", w.net+".22",

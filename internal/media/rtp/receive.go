@@ -51,12 +51,12 @@ func (s *Stream) take(b []byte, from netip.AddrPort, now time.Time) {
 	case r == nil:
 		s.count.Unwanted++
 		return
-	case s.source.heard && from != s.source.at: // whose seal is not worth a look
+	case s.source.heard && from != s.source.at && from != r.Addr: // whose seal is not worth a look
 		s.count.Strangers++
 		return
 	}
-	b, ok := r.ways.unseal(b)
-	if !ok {
+	b, err := r.ways.in.unseal(b)
+	if err != nil {
 		s.count.Forged++
 		return
 	}
@@ -69,10 +69,14 @@ func (s *Stream) take(b []byte, from netip.AddrPort, now time.Time) {
 		s.count.Strangers++
 		return
 	}
+	heard := s.put(r, h, payload, now)
+	if !heard && s.recv.on && h.ssrc != s.recv.ssrc {
+		return // nothing that can be heard makes no new source
+	}
 	s.count.Received++
 	s.latest = now
 	s.recv.count(h, uint32(now.Sub(s.opened)/(time.Second/hal.SampleRate)))
-	s.losses.arrived(h.ssrc, h.seq, s.put(r, h, payload, now))
+	s.losses.arrived(h.ssrc, h.seq, heard)
 }
 
 // put lays a packet of the far end where it will be heard, and reports whether
@@ -131,16 +135,19 @@ type source struct {
 	row   int // packets of it in sequence
 }
 
-// admit reports whether a packet is the far end's. Nobody else is listened to
-// once it has been heard where signalling said; and before that only who sends
-// four packets in sequence within the first 5 s. Called with in held.
+// admit reports whether a packet is the far end's. Where signalling said it is, it
+// is heard at once, and from then on nobody else; before that, who sends four
+// packets in sequence within the first 5 s. Called with in held.
 func (s *Stream) admit(from netip.AddrPort, h header, now time.Time) bool {
-	src := &s.source
-	if from == src.at {
+	src, said := &s.source, s.remote.Load()
+	switch {
+	case from == src.at:
 		src.heard = true
 		return true
-	}
-	if src.heard || now.After(src.until) || s.remote.Load().holds() {
+	case from == said.Addr:
+		s.move(from) // who came before was a stranger
+		return true
+	case src.heard || now.After(src.until) || said.holds():
 		return false
 	}
 	if from == src.other && h.ssrc == src.ssrc && h.seq == src.seq+1 {
@@ -152,11 +159,15 @@ func (s *Stream) admit(from netip.AddrPort, h header, now time.Time) bool {
 	if src.row < learnPackets {
 		return false
 	}
-	s.log.Info(fmt.Sprintf("sound of %v comes from %v", src.at, from))
-	learned := from
-	src.at, src.heard = learned, true
-	s.to.Store(&learned)
+	s.move(from)
 	return true
+}
+
+// move goes on with another source. Called with in held.
+func (s *Stream) move(to netip.AddrPort) {
+	s.log.Info(fmt.Sprintf("sound of %v comes from %v", s.source.at, to))
+	s.source.at, s.source.heard = to, true
+	s.to.Store(&to)
 }
 
 // A reception counts packets as RFC 3550 appendices A.1, A.3 and A.8 do.

@@ -12,6 +12,9 @@ import (
 const (
 	reportEvery = 5 * time.Second // RFC 3550 section 6.2, the recommended minimum
 
+	// longestTrip is more than any way to the far end and back takes. Our choice.
+	longestTrip = 10 * time.Second
+
 	packetSR   = 200
 	packetRR   = 201
 	packetSDES = 202
@@ -23,8 +26,9 @@ const (
 
 // A farReport is what the far end reports. Guarded by Stream.in.
 type farReport struct {
-	ssrc  uint32 // of its last sender report,
-	ntp   uint32 // the middle 32 bits of that report's time,
+	from  netip.AddrPort // where the last came from
+	ssrc  uint32         // of its last sender report,
+	ntp   uint32         // the middle 32 bits of that report's time,
 	at    time.Time
 	lost  uint8
 	rtt   time.Duration
@@ -64,6 +68,7 @@ func (s *Stream) report(bye bool) {
 	s.in.Lock()
 	recv, far := s.recv, s.far
 	fraction := s.recv.fraction()
+	learned := s.source.at != r.Addr
 	s.in.Unlock()
 
 	now := time.Now()
@@ -113,11 +118,15 @@ func (s *Stream) report(bye bool) {
 		b = append(b, version|1, packetBYE, 0, 1)
 		b = be.AppendUint32(b, s.ssrc)
 	}
-	if r.ways.out != nil {
-		b = r.ways.reportsOut.SealRTCP(b)
+	// A NAT keeps no ports side by side.
+	there := netip.AddrPortFrom(to.Addr(), to.Port()+1)
+	if learned && far.from.Addr() == to.Addr() {
+		there = far.from
 	}
 	// Like the sound, it may be refused; there is nobody to tell.
-	s.rtcp.write(b, netip.AddrPortFrom(to.Addr(), to.Port()+1))
+	if b, err := r.ways.reportsOut.sealReport(b); err == nil {
+		s.rtcp.write(b, there)
+	}
 }
 
 // fraction is what was lost since it was asked last, in 1/256.
@@ -160,8 +169,8 @@ func (s *Stream) takeReport(b []byte, from netip.AddrPort, now time.Time) {
 		return
 	}
 	if r := s.remote.Load(); r != nil {
-		var ok bool
-		if b, ok = r.ways.unsealReport(b); !ok {
+		var err error
+		if b, err = r.ways.reportsIn.unsealReport(b); err != nil {
 			s.count.Forged++
 			return
 		}
@@ -174,6 +183,7 @@ func (s *Stream) takeReport(b []byte, from netip.AddrPort, now time.Time) {
 		}
 		p := b[:n]
 		b = b[n:]
+		s.far.from = from
 		var blocks []byte
 		switch {
 		case p[1] == packetSR && n >= 28:
@@ -193,8 +203,10 @@ func (s *Stream) takeReport(b []byte, from netip.AddrPort, now time.Time) {
 			if be.Uint32(blocks) == s.ssrc {
 				s.far.lost = blocks[4]
 				if sent := be.Uint32(blocks[16:]); sent != 0 {
-					rtt := int32(uint32(ntp(now)>>16) - sent - be.Uint32(blocks[20:]))
-					s.far.rtt = max(0, time.Duration(rtt)*time.Second/65536)
+					rtt := time.Duration(int32(uint32(ntp(now)>>16)-sent-be.Uint32(blocks[20:]))) * time.Second / 65536
+					if rtt.Abs() < longestTrip {
+						s.far.rtt = max(0, rtt)
+					}
 				}
 			}
 			blocks = blocks[24:]

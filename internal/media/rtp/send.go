@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/ata-agent/ata-agent/hal"
-	"github.com/ata-agent/ata-agent/internal/media/srtp"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 )
 
@@ -22,7 +21,7 @@ type sender struct {
 	last   time.Time
 
 	coder coder
-	buf   [headerSize + maxSamples + srtp.Overhead]byte
+	buf   [headerSize + maxSamples + sealed]byte
 	n     int // samples in buf
 	size  int // bytes that they are
 
@@ -115,11 +114,11 @@ func (s *Stream) send(pt uint8, marker bool, time uint32, packet []byte) {
 	o.seq++
 	o.packets++
 	o.octets += uint32(len(packet) - headerSize)
-	if w := &o.remote.ways; w.out != nil {
-		packet = w.out.Seal(packet, headerSize)
-	}
 	to := *s.to.Load()
-	err := s.rtp.write(packet, to)
+	packet, err := o.remote.ways.out.seal(packet)
+	if err == nil {
+		err = s.rtp.write(packet, to)
+	}
 	if err != nil && !o.failing && !errors.Is(err, net.ErrClosed) {
 		s.log.Warn(fmt.Sprintf("sound to %v: %v", to, err))
 	}

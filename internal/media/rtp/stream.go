@@ -77,7 +77,8 @@ type Stats struct {
 	Concealed time.Duration  // sound that was made up
 	Source    netip.AddrPort // where the far end's packets come from; zero while nothing came
 
-	Data bool // a fax or a modem is at work
+	Data   bool // a fax or a modem is at work
+	Sealed bool // as was agreed
 
 	FarLost uint8         // of what we sent, lost at the far end lately, in 1/256; as it says
 	RTT     time.Duration // to the far end and back, 0 while unknown
@@ -132,6 +133,11 @@ const (
 	// learnPackets in a row must come from there, before it is believed.
 	learnPackets = 4
 
+	// firstSeqs are what the first sequence number is taken from: whoever misses a
+	// sealed stream's beginning still counts its rollovers as we do, RFC 3711
+	// section 3.3.1.
+	firstSeqs = 1 << 15
+
 	// dataDelay is how long what a fax or a modem says waits in the jitter
 	// buffer, ticks: 100 ms of jitter lose nothing, and a fax waits for an answer
 	// for 3 s (T.30, timer T4).
@@ -158,7 +164,7 @@ func Open(ctx context.Context, network Network, local string, logger *slog.Logge
 		cname:  strconv.FormatUint(rand.Uint64(), 36),
 		done:   make(chan struct{}),
 	}
-	s.out.seq = uint16(rand.Uint32())
+	s.out.seq = uint16(rand.Uint32N(firstSeqs))
 	s.out.time = rand.Uint32()
 	s.work.Go(s.receive)
 	s.work.Go(s.receiveReports)
@@ -237,6 +243,9 @@ func (s *Stream) Stats() Stats {
 	}
 	st.FarLost, st.RTT = s.far.lost, s.far.rtt
 	st.Data = s.data.Load()
+	if r := s.remote.Load(); r != nil {
+		st.Sealed = r.Seal != nil
+	}
 	return st
 }
 

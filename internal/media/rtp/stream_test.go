@@ -1,6 +1,7 @@
 package rtp
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"log/slog"
@@ -15,7 +16,6 @@ import (
 
 	"github.com/ata-agent/ata-agent/hal"
 	"github.com/ata-agent/ata-agent/internal/media/g711"
-	"github.com/ata-agent/ata-agent/internal/media/srtp"
 	"github.com/ata-agent/ata-agent/internal/media/tone"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
@@ -607,6 +607,16 @@ func TestStrangers(t *testing.T) {
 				take(thief, uint32(i), uint16(i))
 			}
 		}, signalled, 0},
+		{"a thief before the far end", func(take func(netip.AddrPort, uint32, uint16), wait func(time.Duration)) {
+			for i := range 100 {
+				take(thief, 1, uint16(i))
+			}
+			wait(6 * time.Second)
+			for i := range 10 {
+				take(signalled, 2, uint16(i))
+				take(thief, 1, uint16(100+i))
+			}
+		}, signalled, 97 + 10},
 		{"two who mix", func(take func(netip.AddrPort, uint32, uint16), _ func(time.Duration)) {
 			for i := range 100 {
 				take(thief, 1, uint16(i))
@@ -677,6 +687,76 @@ func TestGarbage(t *testing.T) {
 		a.Close()
 		b.Close()
 	})
+}
+
+// Each kind of packet that is of no use, from where the far end is and after it was
+// heard: it is counted once, by its kind, and changes nothing else.
+func TestUselessPackets(t *testing.T) {
+	const other = 0xbad
+	with := func(at int, v byte) []byte {
+		p := packet(other, 9, 0x80)
+		p[at] |= v
+		return p
+	}
+	extended := with(0, 0x10)
+	binary.BigEndian.PutUint16(extended[14:], 0xffff)
+	padded := with(0, 0x20)
+	padded[len(padded)-1] = 0xff
+	garbage, unwanted := Stats{Garbage: 1}, Stats{Unwanted: 1}
+	report := []byte{0x81, 201, 0, 7, 0, 0, 0, 7, 0, 0, 0, 0, 99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 9}
+	for _, row := range []struct {
+		name   string
+		packet []byte
+		report bool // on the odd port
+		want   Stats
+	}{
+		{"empty", nil, false, garbage},
+		{"one byte", []byte{0x80}, false, garbage},
+		{"half a header", packet(other, 9, 0x80)[:11], false, garbage},
+		{"nothing behind it", packet(other, 9, 0x80)[:12], false, garbage},
+		{"another version", append([]byte{0x40}, packet(other, 9, 0x80)[1:]...), false, garbage},
+		{"sources that are not there", with(0, 15)[:40], false, garbage},
+		{"an extension that is not", extended, false, garbage},
+		{"more padding than packet", padded, false, garbage},
+		{"more than a buffer holds", append(packet(other, 9, 0x80), make([]byte, 1876)...), false, garbage},
+		{"a type nobody agreed on", with(1, 77), false, unwanted},
+		{"a report on the wrong port", append(report, make([]byte, 100)...), false, unwanted},
+		{"a report of one byte", []byte{0x80}, true, garbage},
+		{"a report in another version", append([]byte{0x41}, report[1:]...), true, garbage},
+		{"a report longer than it is", append([]byte{0x81, 201, 0, 8}, report[4:]...), true, garbage},
+		{"a report with blocks that are not there", append([]byte{0x9f}, report[1:]...), true, Stats{}},
+		{"a report of another's packets", report, true, Stats{}},
+		{"no report that we know", append([]byte{0x80, 204}, report[2:]...), true, Stats{}},
+		{"a goodbye", []byte{0x81, 203, 0, 1, 0, 0, 0, 7}, true, Stats{}},
+	} {
+		s, far := deaf(0)
+		s.ssrc = 78
+		var said bytes.Buffer
+		s.log = slog.New(slog.NewTextHandler(&said, nil))
+		for i := range 10 {
+			s.take(packet(7, uint16(i), 0x80), far, time.Now())
+		}
+		before, want, recv := s.Stats(), row.want, s.recv
+		if row.report {
+			s.takeReport(row.packet, netip.AddrPortFrom(far.Addr(), far.Port()+1), time.Now())
+		} else {
+			s.take(row.packet, far, time.Now())
+		}
+		got := s.Stats()
+		want.Received, want.Source, want.Delay = before.Received, before.Source, before.Delay
+		want.Jitter = before.Jitter
+		if got != want || s.recv != recv || said.Len() > 0 {
+			t.Errorf("%s: %+v\nwant %+v, and %q was said", row.name, got, want, said.String())
+		}
+	}
+	// One that took an hour tells no round trip.
+	s, far := deaf(0)
+	s.ssrc = 99
+	binary.BigEndian.PutUint32(report[24:], uint32(ntp(time.Now().Add(-time.Hour))>>16))
+	s.takeReport(report, far, time.Now())
+	if rtt := s.Stats().RTT; rtt != 0 {
+		t.Errorf("a round trip of %v is believed", rtt)
+	}
 }
 
 // The far end's port is closed: every packet is refused, and that is all.
@@ -863,6 +943,124 @@ func TestReports(t *testing.T) {
 	})
 }
 
+// What is reported of a bad network is what happened on it: loss, repetitions,
+// delays of 20 to 80 ms that change the order, and a rollover of the sequence.
+func TestReceptionReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: 30 * time.Millisecond}
+		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+		b.out.seq = 65000
+		toA, reportsToB := addrPort(a.rtp.pc.LocalAddr()), addrPort(b.rtcp.pc.LocalAddr())
+		r := rand.New(rand.NewPCG(35, 50))
+		began := time.Now()
+
+		// Of RFC 3550 appendices A.3 and A.8, with numbers that have no end. Two packets
+		// with one timestamp, as of a key that is held, say nothing of jitter.
+		const first = 65000
+		var top, received, wasExpected, wasReceived int64 = first - 1, 0, 0, 0
+		var jitter, transit float64
+		latest, begun := uint32(0), b.out.time
+		arrived := func(seq uint16, stamp uint32) {
+			n := top + int64(int16(seq-uint16(top)))
+			top = max(top, n)
+			received++
+			if stamp == latest {
+				return
+			}
+			was := transit
+			transit = time.Since(began).Seconds()*8000 - float64(stamp-begun)
+			if received > 1 {
+				jitter += (math.Abs(transit-was) - jitter) / 16
+			}
+			latest = stamp
+		}
+		reports := 0
+		w.pass = func(from, to netip.AddrPort, p []byte) bool {
+			switch to {
+			case toA:
+				if r.IntN(100) < 3 {
+					return false
+				}
+				x, q := parcel{from: from, b: bytes.Clone(p)}, w.ports[to]
+				for range 1 + r.IntN(50)/49 {
+					time.AfterFunc(20*time.Millisecond+time.Duration(r.Int64N(int64(60*time.Millisecond))), func() {
+						w.mu.Lock()
+						defer w.mu.Unlock()
+						h, _, _ := parse(x.b)
+						arrived(h.seq, h.time)
+						q.in <- x
+					})
+				}
+				return false
+			case reportsToB:
+				ps, err := rtcp.Unmarshal(bytes.Clone(p))
+				if err != nil {
+					t.Fatal(err)
+				}
+				reports++
+				m := ps[0].(*rtcp.SenderReport).Reports[0]
+				expected := top - first + 1
+				lost := expected - received
+				part := 256 * (expected - wasExpected - received + wasReceived) / (expected - wasExpected)
+				wasExpected, wasReceived = expected, received
+				if m.SSRC != b.ssrc || m.LastSequenceNumber != uint32(top) || int64(m.TotalLost) != lost&0xffffff ||
+					int64(m.FractionLost) != max(0, part) || math.Abs(float64(m.Jitter)-jitter) > 2 {
+					t.Errorf("report %d: %+v, want %d lost, %d/256 lately, up to %d, jitter %.1f", reports, m, lost, part, top, jitter)
+				}
+				if 1 < reports && reports < 13 && m.Delay != 65536*497/100 {
+					t.Errorf("report %d: %d/65536 s since the last report of the far end, want 4.97 s", reports, m.Delay)
+				}
+			}
+			return true
+		}
+		agree(a, b, PCMU, 0)
+		talk(61*time.Second, a, b, nil)
+		st := a.Stats()
+		a.Close()
+		b.Close()
+		if reports != 13 || top < 67000 {
+			t.Errorf("%d reports up to packet %d, want 13 and a rollover", reports, top)
+		}
+		if got := st.Jitter.Seconds() * 8000; math.Abs(got-jitter) > 0.1*jitter || st.RTT < 59*time.Millisecond || st.RTT > 61*time.Millisecond {
+			t.Errorf("jitter %.1f, want %.1f; round trip %v, want 60 ms", got, jitter, st.RTT)
+		}
+		t.Logf("%d packets, jitter %.0f ticks, %+v", received, jitter, st)
+	})
+}
+
+// Reports go to the port above the sound's, or behind a NAT to where the far end's
+// come from.
+func TestReportsBehindNAT(t *testing.T) {
+	said := netip.MustParseAddrPort("192.168.1.2:4000")
+	nat, natReports := netip.MustParseAddrPort("10.0.0.2:61234"), netip.MustParseAddrPort("10.0.0.2:50123")
+	for _, row := range []struct{ from, to netip.AddrPort }{
+		{nat, natReports},
+		{said, netip.MustParseAddrPort("192.168.1.2:4001")},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &wire{}
+			a := open(t, host{w, "10.0.0.1"})
+			var got []netip.AddrPort
+			w.pass = func(_, to netip.AddrPort, _ []byte) bool {
+				got = append(got, to)
+				return false
+			}
+			a.Start(Remote{Addr: said, Codec: PCMU, Send: true, Receive: true})
+			for i := range learnPackets {
+				a.take(packet(1, uint16(i), 0x80), row.from, time.Now())
+			}
+			a.takeReport([]byte{0x80, 201, 0, 1, 0, 0, 0, 1}, netip.AddrPortFrom(row.from.Addr(), natReports.Port()), time.Now())
+			time.Sleep(reportEvery + time.Second)
+			w.mu.Lock()
+			if len(got) != 1 || got[0] != row.to {
+				t.Errorf("sound from %v: reports to %v, want %v", row.from, got, row.to)
+			}
+			w.mu.Unlock()
+			a.Close()
+		})
+	}
+}
+
 // The header is what pion/rtp thinks it is.
 func TestHeader(t *testing.T) {
 	full := rtp.Packet{
@@ -943,10 +1141,10 @@ func noAllocation(t *testing.T, codec Codec, events uint8, seal *Seal) {
 	s, far := deaf(events)
 	s.Start(Remote{Addr: far, Codec: codec, PT: 97, Events: events, Seal: seal, Send: true, Receive: true})
 	p := packet(1, 0, 0x80)
-	var theirs *srtp.Context
+	var theirs *way
 	if seal != nil {
-		theirs = srtp.New(seal.In)
-		p = append(p, make([]byte, srtp.Overhead)...)[:len(p)]
+		theirs = newWay(seal.In)
+		p = append(p, make([]byte, sealed)...)[:len(p)]
 	}
 	i := 0
 	var f hal.Frame
@@ -962,9 +1160,9 @@ func noAllocation(t *testing.T, codec Codec, events uint8, seal *Seal) {
 		s.Write(&f)
 		if i%2 == 0 && i%17 != 0 {
 			header{pt: 97, seq: uint16(i / 2), time: uint32(i * 80), ssrc: 1}.put(p)
-			b := p
-			if theirs != nil {
-				b = theirs.Seal(p, headerSize)
+			b, err := theirs.seal(p)
+			if err != nil {
+				t.Fatal(err)
 			}
 			s.take(b, far, now)
 		}
@@ -987,8 +1185,15 @@ func FuzzReceive(f *testing.F) {
 	f.Add([]byte{0x80, 207, 0, 10, 0, 0, 0, 1, 7, 0, 0, 8, 31: 0, 43: 0}, []byte{0x80, 207, 0, 2, 0, 0, 0, 1, 7, 0, 0, 0})
 	f.Add([]byte{0xbf, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff}, []byte{0x80, 200, 0, 6})
 	s, far := deaf(101)
+	seals, _ := deaf(101)
+	seals.Start(Remote{Addr: far, Codec: PCMU, Seal: &Seal{}, Receive: true})
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		now := time.Now()
+		seals.take(slices.Clone(a), far, now)
+		seals.takeReport(slices.Clone(b), far, now)
+		if st := seals.Stats(); st.Received > 0 || st.Garbage > 0 {
+			t.Errorf("what nobody sealed was opened: %+v", st)
+		}
 		s.take(a, far, now)
 		s.take(b, far, now)
 		s.takeReport(a, far, now)
