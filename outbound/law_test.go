@@ -70,7 +70,7 @@ func TestRouteLaws(t *testing.T) {
 					turned := entered(r)
 					f.Began = began
 					time.Sleep(time.Second)
-					synctest.Wait() // the answers of this moment are in
+					synctest.Wait()                     // the answers of this moment are in
 					undisturbed := entered(r) == turned // no answer has moved the finger meanwhile
 					next, _ := r.Next(at, f)
 					moved := entered(r)
