@@ -72,6 +72,9 @@ func show(out io.Writer, s *status.Snapshot, now time.Time) {
 		if p.Peer != "" {
 			doing += " with " + p.Peer
 		}
+		if p.Second != "" {
+			doing += " and " + p.Second
+		}
 		if p.Fault != "" {
 			doing = p.Fault
 		}
