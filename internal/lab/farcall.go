@@ -16,7 +16,6 @@ type farCall struct {
 	prov   *Provider
 	number string
 	caller Caller // of a call that the far end makes
-	second bool   // somebody else was talking when it began
 
 	id                  string
 	local, remote       string // URIs
@@ -30,6 +29,7 @@ type farCall struct {
 	seq      uint32
 	version  int // of our SDP
 	answered bool
+	named    bool // it is told of by its number: there was another one once
 	over     bool
 	sound    *mouthAndEar
 	keys     []byte // to be pressed
@@ -59,27 +59,32 @@ const (
 
 // newCall makes a call by the proxy. Called with mu held.
 func (v *Provider) newCall(p *Proxy, number string) *farCall {
-	c := &farCall{prov: v, proxy: p, number: number, second: v.talksBeside(number), seq: 1, news: make(chan news, 16)}
+	c := &farCall{prov: v, proxy: p, number: number, seq: 1, news: make(chan news, 16)}
+	for _, o := range v.calls {
+		if o.answered && o.number != number {
+			o.named, c.named = true, true
+		}
+	}
 	v.lastCall = c
 	return c
 }
 
-// Tell tells what the far end does: of the second of two by its number. Not called
+// Tell tells what the far end does: which, where there is another one. Not called
 // with mu held.
 func (c *farCall) Tell(format string, args ...any) { c.do(func() { c.tell(format, args...) }) }
 
 // tell is Tell with mu held.
 func (c *farCall) tell(format string, args ...any) {
 	who := "the far end"
-	if c.second {
+	if c.named {
 		who = c.number
 	}
 	c.prov.tell(who+format, args...)
 }
 
-// call names the call for those who may have another too. Called with mu held.
+// call names the call likewise. Called with mu held.
 func (c *farCall) call() string {
-	if c.prov.talksBeside(c.number) {
+	if c.named {
 		return "the call with " + c.number
 	}
 	return "the call"

@@ -176,17 +176,6 @@ func (v *Provider) Talking() int {
 	return n
 }
 
-// talksBeside reports whether another far end than that with a number has answered
-// and not ended. Called with mu held.
-func (v *Provider) talksBeside(number string) bool {
-	for _, c := range v.calls {
-		if c.answered && c.number != number {
-			return true
-		}
-	}
-	return false
-}
-
 // Open is how many calls of far ends are not ended.
 func (v *Provider) Open() int {
 	v.mu.Lock()
