@@ -72,8 +72,12 @@ func show(out io.Writer, s *status.Snapshot, now time.Time) {
 		if p.Peer != "" {
 			doing += " with " + p.Peer
 		}
-		if p.Second != "" {
-			doing += " and " + p.Second
+		switch {
+		case p.Second == "":
+		case p.State == "holding":
+			doing += ", on hold " + p.Second
+		default:
+			doing += ", called by " + p.Second
 		}
 		if p.Fault != "" {
 			doing = p.Fault
