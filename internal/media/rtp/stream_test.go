@@ -893,6 +893,35 @@ func TestReports(t *testing.T) {
 	})
 }
 
+// On hold nobody speaks, and reports go on. RFC 3264 section 5.1: "the
+// directionality of the media stream has no impact on the RTCP usage."
+func TestReportsOnHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: 7 * time.Millisecond}
+		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+		agree(a, b, PCMU, 0)
+		talk(2*time.Second, a, b, nil)
+		time.Sleep(time.Second)
+		sound, reports := 0, 0
+		w.pass = func(_, to netip.AddrPort, _ []byte) bool {
+			switch to {
+			case addrPort(b.rtp.pc.LocalAddr()):
+				sound++
+			case addrPort(b.rtcp.pc.LocalAddr()):
+				reports++
+			}
+			return true
+		}
+		a.Start(Remote{Addr: addrPort(b.rtp.pc.LocalAddr()), Codec: PCMU, Send: true})
+		time.Sleep(20 * time.Second)
+		if sound != 0 || reports != 4 {
+			t.Errorf("on hold for 20 s: %d packets of sound, %d reports", sound, reports)
+		}
+		a.Close()
+		b.Close()
+	})
+}
+
 // The header is what pion/rtp thinks it is.
 func TestHeader(t *testing.T) {
 	full := rtp.Packet{
