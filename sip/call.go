@@ -39,12 +39,15 @@ type Call struct {
 	over     bool // Ended was told
 	told     bool // Answered was told
 	ours     sdp.Session
-	theirs   *sdp.Session // their latest
-	media    sdp.Session  // agreed
-	body     string       // our latest session as it was sent
-	offered  bool         // an offer of ours waits for its answer
-	updates  bool         // the far end takes UPDATE
-	stale    bool         // the far end does not know yet where we are
+	theirs   *sdp.Session         // their latest
+	media    sdp.Session          // agreed
+	body     string               // our latest session as it was sent
+	offered  bool                 // an offer of ours waits for its answer
+	unacked  bool                 // a 2xx of ours waits for its ACK
+	glaring  bool                 // an offer of ours met one of theirs, and is not made again yet
+	updates  bool                 // the far end takes UPDATE
+	stale    bool                 // the far end does not know yet where we are
+	changes  []func(*sdp.Session) // of ours, that the far end has not been asked for
 	timer    sessionTimer
 	early    map[string]*leg // of our INVITE, by the far end's tag
 	doubt    *doubt          // about the address of our INVITE
@@ -62,6 +65,7 @@ type Call struct {
 type want struct {
 	code    int // 180 ring, 200 answer, else reject
 	session sdp.Session
+	change  func(*sdp.Session) // of an answered call's session; nil: the above
 }
 
 func (l *Line) newCall(id, tag string) *Call {
@@ -83,7 +87,7 @@ func (c *Call) Line() *Line { return c.line }
 func (c *Call) Ring() { c.want(want{code: 180}) }
 
 // Answer takes an incoming call. local is what we can hear, as in Line.Call.
-func (c *Call) Answer(local sdp.Session) { c.want(want{200, local}) }
+func (c *Call) Answer(local sdp.Session) { c.want(want{code: 200, session: local}) }
 
 // Reject refuses an incoming call with a status from 300 to 699: 486 busy,
 // 603 decline, ... Any other becomes 480.
@@ -92,6 +96,22 @@ func (c *Call) Reject(code int) {
 		code = 480
 	}
 	c.want(want{code: code})
+}
+
+// Hold puts the far end of an answered call on hold, or takes it back. Changed
+// follows, or Unchanged.
+func (c *Call) Hold(on bool) {
+	d := sdp.SendRecv
+	if on {
+		d = sdp.SendOnly
+	}
+	c.want(want{change: func(s *sdp.Session) { s.Direction = d }})
+}
+
+// Speak asks the far end of an answered call to go on in one of these codecs.
+// Changed follows, unless the call has been in it, or Unchanged.
+func (c *Call) Speak(codecs []sdp.Codec) {
+	c.want(want{change: func(s *sdp.Session) { s.Codecs = codecs }})
 }
 
 // Hangup ends the call, whatever state it is in.

@@ -57,11 +57,18 @@ type Answered struct {
 	Media sdp.Session
 }
 
-// Changed: the far end holds, resumes, or moved its sound elsewhere. Media is
-// as in Answered.
+// Changed: the far end holds, resumes, moved its sound elsewhere, or has taken
+// what we asked of it. Media is as in Answered.
 type Changed struct {
 	Call  *Call
 	Media sdp.Session
+}
+
+// Unchanged: the far end did not take what Hold or Speak has asked of it, and the
+// call goes on as it was.
+type Unchanged struct {
+	Call *Call
+	Err  error // a sentence
 }
 
 // Pressed: the far end has pressed a key, 0-9, *, #, A-D, and tells of it by INFO.
@@ -103,6 +110,7 @@ func (Incoming) event()       {}
 func (Progress) event()       {}
 func (Answered) event()       {}
 func (Changed) event()        {}
+func (Unchanged) event()      {}
 func (Pressed) event()        {}
 func (Moved) event()          {}
 func (MessageWaiting) event() {}

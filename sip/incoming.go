@@ -96,6 +96,7 @@ func (c *Call) receive(s *txn.Server) {
 		select {
 		case w := <-c.wants:
 			switch {
+			case w.change != nil:
 			case w.code == 180:
 				ringing = true
 				c.ring(s)

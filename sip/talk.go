@@ -3,6 +3,7 @@ package sip
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,8 +27,13 @@ func (c *Call) talk(late <-chan *sip.Response, fork func(*sip.Response)) {
 	}
 	keys := c.keys
 	for !c.over {
+		c.propose()
 		rearm(session, c.timer.next)
 		select {
+		case w := <-c.wants:
+			if w.change != nil {
+				c.changes = append(c.changes, w.change)
+			}
 		case key := <-keys:
 			keys = nil // the next has to wait, or it may overtake
 			c.line.spawn(func() {
@@ -232,6 +238,7 @@ func (c *Call) accepted(s *txn.Server, body []byte, headers []sip.Header) *sip.R
 // awaitAck waits for the ACK of our 2xx: it may bring the answer to our offer,
 // and without it there is no session.
 func (c *Call) awaitAck(s *txn.Server) {
+	c.unacked = true
 	c.line.spawn(func() {
 		ack, ok := <-s.Acked()
 		c.post(func() { c.acked(ack, ok) })
@@ -239,6 +246,7 @@ func (c *Call) awaitAck(s *txn.Server) {
 }
 
 func (c *Call) acked(ack *sip.Request, ok bool) {
+	c.unacked = false
 	if c.over {
 		return
 	}
@@ -441,11 +449,7 @@ func (c *Call) renegotiate() {
 		c.timer.next = time.Now().Add(time.Second)
 		return
 	}
-	lives := ""
-	if c.timer.every > 0 {
-		lives = fmt.Sprintf("%d;refresher=uac", c.timer.every/time.Second)
-	}
-	c.offer(lives, func(res *sip.Response, err error) {
+	c.offer(c.current(), func(res *sip.Response, err error) {
 		switch {
 		case c.over:
 		case err == nil && (res.IsSuccess() || res.StatusCode == 491 || res.StatusCode == 481 || res.StatusCode == 408):
@@ -464,23 +468,29 @@ func (c *Call) refresh() {
 		c.timer.next = time.Now().Add(time.Second)
 		return
 	}
-	lives := fmt.Sprintf("%d;refresher=uac", c.timer.every/time.Second)
 	if c.updates {
+		lives := c.timer.header()
 		c.line.spawn(func() {
-			res, err := c.deliver(c.ctx, func() *sip.Request {
-				return c.request(sip.UPDATE, sip.NewHeader("Session-Expires", lives))
-			})
+			res, err := c.deliver(c.ctx, func() *sip.Request { return c.request(sip.UPDATE, lives...) })
 			c.post(func() { c.refreshed(res, err) })
 		})
 		return
 	}
-	c.offer(lives, c.refreshed)
+	c.offer(c.current(), c.refreshed)
+}
+
+// header asks for what was agreed, and for us to refresh.
+func (t *sessionTimer) header() []sip.Header {
+	if t.every == 0 {
+		return nil
+	}
+	return []sip.Header{sip.NewHeader("Session-Expires", fmt.Sprintf("%d;refresher=uac", t.every/time.Second))}
 }
 
 // offer sends a re-INVITE and has the call's goroutine hear what came of it.
-func (c *Call) offer(lives string, then func(*sip.Response, error)) {
+func (c *Call) offer(s sdp.Session, then func(*sip.Response, error)) {
 	c.offered = true
-	body := c.describe(c.current())
+	body, lives := c.describe(s), c.timer.header()
 	c.line.spawn(func() {
 		res, err := c.reinvite(body, lives)
 		c.post(func() {
@@ -494,11 +504,81 @@ func (c *Call) offer(lives string, then func(*sip.Response, error)) {
 	})
 }
 
-// current is our session as it stands: held by them is held by us.
+// propose asks the far end for what the operator wants of our session, as soon as
+// there is nothing else under way.
+//
+// RFC 3261 section 14.1: "a UAC MUST NOT initiate a new INVITE transaction within
+// a dialog while another INVITE transaction is in progress in either direction."
+func (c *Call) propose() {
+	if len(c.changes) == 0 || c.offered || c.unacked || c.glaring {
+		return
+	}
+	was, changes := c.ours, c.changes
+	c.changes = nil
+	for _, change := range changes {
+		change(&c.ours)
+	}
+	if c.ours.Direction == was.Direction && slices.Equal(c.ours.Codecs, was.Codecs) {
+		return
+	}
+	s := c.current()
+	s.Direction = c.ours.Direction
+	if s.Direction == sdp.SendOnly && c.theirs.Holds() {
+		s.Direction = sdp.Inactive // RFC 3264 section 8.4: there was nothing to send before either
+	}
+	c.offer(s, func(res *sip.Response, err error) {
+		if err == nil && res.IsSuccess() && c.agreed() != nil {
+			c.refreshed(res, nil)
+			return
+		}
+		// RFC 3261 14.1: "If a UA receives a non-2xx final response to a
+		// re-INVITE, the session parameters MUST remain unchanged".
+		c.ours.Direction, c.ours.Codecs = was.Direction, was.Codecs
+		switch {
+		case err != nil:
+			c.say(Unchanged{c, err})
+		case res.StatusCode == 491:
+			c.changes, c.glaring = append(changes, c.changes...), true
+			c.line.spawn(func() {
+				select {
+				case <-time.After(c.glare()):
+					c.post(func() { c.glaring = false })
+				case <-c.done:
+				}
+			})
+		case res.StatusCode == 481:
+			c.refreshed(res, nil)
+		case res.IsSuccess():
+			c.say(Unchanged{c, sdp.ErrNothingInCommon})
+		default:
+			c.say(Unchanged{c, fmt.Errorf("%d %s", res.StatusCode, reason(res))})
+		}
+	})
+}
+
+// glare is how long to wait when both sides have made an offer, RFC 3261 section
+// 14.1: the owner of the Call-ID "between 2.1 and 4 seconds", the other "between
+// 0 and 2 seconds", "in units of 10 ms".
+func (c *Call) glare() time.Duration {
+	if c.incoming {
+		return c.line.between(0, 2*time.Second)
+	}
+	return c.line.between(2100*time.Millisecond, 4*time.Second)
+}
+
+// current is our session as it stands: held by them is held by us, and the codec
+// in use comes first.
 func (c *Call) current() sdp.Session {
 	s := c.ours
-	if len(c.media.Codecs) > 0 {
-		s.Direction = c.media.Direction
+	if len(c.media.Codecs) == 0 {
+		return s
+	}
+	s.Direction = c.media.Direction
+	for i, o := range s.Codecs {
+		if o.Name == c.media.Codecs[0].Name {
+			s.Codecs = append([]sdp.Codec{o}, s.Codecs[:i]...)
+			s.Codecs = append(s.Codecs, c.ours.Codecs[i+1:]...)
+		}
 	}
 	return s
 }
@@ -511,17 +591,13 @@ func sessionIn2xx(res *sip.Response) *sdp.Session {
 }
 
 // reinvite sends a re-INVITE and acknowledges its 2xx. It waits.
-func (c *Call) reinvite(body []byte, lives string) (*sip.Response, error) {
+func (c *Call) reinvite(body []byte, lives []sip.Header) (*sip.Response, error) {
 	l := c.line
 	via := c.way()
 	tried := []outbound.Target{via}
 	for try := 0; ; try++ {
-		more := []sip.Header{contentType()}
-		if lives != "" {
-			more = append(more, sip.NewHeader("Session-Expires", lives))
-		}
 		began := time.Now()
-		req := c.request(sip.INVITE, more...)
+		req := c.request(sip.INVITE, append(lives[:len(lives):len(lives)], contentType())...)
 		req.SetBody(body)
 		l.keys.sign(via, req)
 		pace := l.inDialog(via, l.cfg.NoAnswer)
@@ -591,13 +667,7 @@ func (c *Call) refreshed(res *sip.Response, err error) {
 		}
 		soon(time.Second)
 	case res.StatusCode == 491:
-		// RFC 3261 14.1: the owner of the Call-ID waits "between 2.1 and 4
-		// seconds", the other "between 0 and 2 seconds", "in units of 10 ms".
-		from, to := 2100*time.Millisecond, 4*time.Second
-		if c.incoming {
-			from, to = 0, 2*time.Second
-		}
-		soon(c.line.between(from, to))
+		soon(c.glare())
 	case res.StatusCode == 405 || res.StatusCode == 501:
 		c.updates = false
 		soon(0)

@@ -59,7 +59,7 @@ func TestStatusForAPerson(t *testing.T) {
 			{Name: "office", State: status.Failed, Since: before(41 * time.Second), Why: "403 Forbidden", Proxy: "198.51.100.1:5061", ProxyName: "198.51.100.1:5061"},
 		},
 		Ports: []status.Port{
-			{Name: "1", Kind: "sim", Hook: "off", State: "talking", Line: "home", Peer: "5551234", Sound: &status.Sound{
+			{Name: "1", Kind: "sim", Hook: "off", State: "holding", Line: "home", Peer: "5551234", Second: "5559876", Sound: &status.Sound{
 				Answered: before(41 * time.Second), Lasted: status.Millis(41 * time.Second), Received: 2050, MOS: 4.36, FarMOS: 4.1, Loss: 0.004,
 				Jitter: status.Millis(2800 * time.Microsecond), Delay: status.Millis(85 * time.Millisecond),
 			}},
@@ -88,9 +88,9 @@ line office: failed for 41s, trying 198.51.100.1:5061
   because 403 Forbidden
   no proxy address is known
 
-PORT  KIND   HOOK  TELEPHONE             LINE
-1     sim    off   talking with 5551234  home
-2     dahdi  on    the line is short     -
+PORT  KIND   HOOK  TELEPHONE                              LINE
+1     sim    off   holding with 5551234, on hold 5559876  home
+2     dahdi  on    the line is short                      -
 port 1: this call, since 41s, MOS 4.4, 0.4 % lost, jitter 2 ms, delay 85 ms; what we send has MOS 4.1
 port 2: the last call, 56m00s ago, no sound came
 

@@ -34,10 +34,10 @@ PORT is the port's name or its number, from 1. ACTION is one of
                                not in time
 
 An action returns when it is done: a digit when it has sounded. STATE is a state
-of the telephone (idle, dialtone, dialing, calling, ringback, talking, ringing,
-busy, reorder, howler, waiting), of its hook (on-hook, off-hook), or of its line
-(registering, registered, failed). Only a simulated port can be moved, but any can
-be waited for; moving a real one is exit 2.`,
+of the telephone (idle, dialtone, dialing, calling, ringback, talking, callwaiting,
+holding, ringing, busy, reorder, howler, waiting), of its hook (on-hook, off-hook),
+or of its line (registering, registered, failed). Only a simulated port can be
+moved, but any can be waited for; moving a real one is exit 2.`,
 	flags: func(c *call) {
 		c.set.DurationVar(&c.timeout, "timeout", 10*time.Second, "")
 		c.set.DurationVar(&c.length, "for", 0, "")

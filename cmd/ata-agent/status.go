@@ -72,6 +72,13 @@ func show(out io.Writer, s *status.Snapshot, now time.Time) {
 		if p.Peer != "" {
 			doing += " with " + p.Peer
 		}
+		switch {
+		case p.Second == "":
+		case p.State == "holding":
+			doing += ", on hold " + p.Second
+		default:
+			doing += ", called by " + p.Second
+		}
 		if p.Fault != "" {
 			doing = p.Fault
 		}

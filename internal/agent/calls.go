@@ -35,6 +35,7 @@ type call struct {
 
 	stream  *rtp.Stream   // nil before a phone of ours takes part
 	local   sdp.Session   // what we said we can hear
+	codec   sdp.Codec     // in which we speak, as was agreed
 	ringing bool          // it rings over there
 	listen  time.Time     // when to look whether early sound has come; zero: nothing is expected
 	since   time.Time     // when it was answered; zero: not yet
@@ -118,15 +119,34 @@ func (c *call) hush() {
 
 // connect begins to send and hear what was agreed, or changes to it.
 func (c *call) connect(m sdp.Session) {
+	c.codec = m.Codecs[0]
 	if c.stream != nil {
 		c.a.streams.Store(c.sip.ID(), c.stream)
 		c.stream.Start(c.line.remote(c.local, m))
 	}
 }
 
+// carry lets a call with a fax or a modem go on in G.711, which alone carries what
+// they say.
+func (c *call) carry(law []sdp.Codec) {
+	if slices.ContainsFunc(law, func(l sdp.Codec) bool { return l.Name == c.codec.Name }) {
+		return
+	}
+	c.a.log.Info(fmt.Sprintf("line %s: call with %s carries a fax or a modem, which needs G.711 in place of %s", c.line.cfg.Name, c.who(), c.codec.Name))
+	c.sip.Speak(law)
+}
+
+func (c *call) who() string { return cmp.Or(c.peer, "somebody") }
+
+// unchanged: the far end keeps the call as it was.
+func (c *call) unchanged(ev sip.Unchanged) {
+	c.a.log.Warn(fmt.Sprintf("line %s: call with %s stays as it was: %v", c.line.cfg.Name, c.who(), ev.Err))
+}
+
 // ---- what the line tells
 
-// incoming: somebody calls. Every idle phone of the line rings.
+// incoming: somebody calls. Every idle phone of the line rings, and a person who
+// talks by it hears of him.
 func (a *Agent) incoming(now time.Time, l *line, ev sip.Incoming) {
 	a.count.CallsIn++
 	c := &call{a: a, line: l, sip: ev.Call, peer: ev.From, name: ev.Name, withheld: ev.Withheld}
@@ -160,9 +180,13 @@ func (a *Agent) incoming(now time.Time, l *line, ev sip.Incoming) {
 	ev.Call.Ring()
 	var ports []string
 	for _, l := range c.legs {
-		ports = append(ports, l.ext.port.Name())
+		does := " rings"
+		if l.ext.phone.Other() != 0 {
+			does = " hears a call waiting"
+		}
+		ports = append(ports, "port "+l.ext.port.Name()+does)
 	}
-	a.log.Info(fmt.Sprintf("line %s: %s calls, port %s rings", l.cfg.Name, who, strings.Join(ports, ", ")))
+	a.log.Info(fmt.Sprintf("line %s: %s calls, %s", l.cfg.Name, who, strings.Join(ports, ", ")))
 }
 
 // SIP statuses we refuse a call with, RFC 3261 section 21.4.
@@ -270,7 +294,7 @@ func (c *call) answered(now time.Time, ev sip.Answered) {
 	c.a.count.Answered++
 	c.connect(ev.Media)
 	c.tellPhones(now, phone.Answered, 0)
-	c.a.log.Info(fmt.Sprintf("line %s: call with %s answered", c.line.cfg.Name, cmp.Or(c.peer, "somebody")))
+	c.a.log.Info(fmt.Sprintf("line %s: call with %s answered", c.line.cfg.Name, c.who()))
 }
 
 // ended: the call is over for everybody.
@@ -294,6 +318,6 @@ func (c *call) ended(now time.Time, ev sip.Ended) {
 			why += "; " + how
 		}
 	}
-	c.a.log.Info(fmt.Sprintf("line %s: call with %s %s: %s", c.line.cfg.Name, cmp.Or(c.peer, "somebody"), end, why))
+	c.a.log.Info(fmt.Sprintf("line %s: call with %s %s: %s", c.line.cfg.Name, c.who(), end, why))
 	c.a.settle(c.line)
 }

@@ -58,7 +58,7 @@ func (e *extension) configure(s portSetup) {
 		e.a.log.Info(fmt.Sprintf("port %s does not show who calls: %s", e.port.Name(), s.lacks))
 	}
 	e.caller, e.lacks = s.caller, s.lacks
-	e.phone.Configure(phone.Config{Plan: s.plan})
+	e.phone.Configure(phone.Config{Plan: s.plan, Single: s.single})
 	l := e.a.lineOf(s.line)
 	e.phone.Messages(l != nil && l.messages)
 }
@@ -126,7 +126,7 @@ func (e *extension) hook(now time.Time, ev hal.Event) {
 	}
 }
 
-// heard: a digit from the mouth, or news of the bell.
+// heard: a digit from the mouth, data, or news of the bell.
 func (e *extension) heard(now time.Time, ev media.Event) {
 	if ev.Fault != nil {
 		e.bellFault(ev.Fault)
@@ -136,14 +136,16 @@ func (e *extension) heard(now time.Time, ev media.Event) {
 		e.step(now, phone.Event{Kind: phone.Lift})
 	case ev.Digit != 0:
 		e.key(now, ev.Digit)
+	case ev.Data:
+		if c := e.a.callOf(e, e.phone.Leg()); c != nil {
+			c.carry(e.law())
+		}
 	}
 }
 
 func (e *extension) key(now time.Time, digit byte) {
-	for _, c := range e.a.calls {
-		if c.stream != nil && c.line.cfg.Keys == "info" && slices.ContainsFunc(c.legs, func(l leg) bool { return l.ext == e }) {
-			c.sip.Digit(digit)
-		}
+	if c := e.a.callOf(e, e.phone.Leg()); c != nil && c.stream != nil && c.line.cfg.Keys == "info" {
+		c.sip.Digit(digit)
 	}
 	e.step(now, phone.Event{Kind: phone.Digit, Digit: digit})
 }
@@ -179,19 +181,40 @@ func (e *extension) Hear(n tone.Name) {
 }
 
 // Join connects the phone to a call's far end.
-func (e *extension) Join(leg phone.Leg) {
-	var p media.Patch
+func (e *extension) Join(leg phone.Leg) { e.join(leg, tone.None) }
+
+func (e *extension) join(leg phone.Leg, n tone.Name) {
+	p := media.Patch{Ear: e.country.Tone(n)}
 	if c := e.a.callOf(e, leg); c != nil {
 		p.Far[0] = c.stream
 	}
 	e.cord.Set(p)
 }
 
+// Knock lets the person hear that somebody else calls, and tells who. A fax has no
+// use for it, and who calls for help no time.
+func (e *extension) Knock(leg, caller phone.Leg) bool {
+	c := e.a.callOf(e, leg)
+	if c == nil || c.stream == nil || c.stream.CarriesData() || slices.Contains(c.line.urgent, c.peer) {
+		return false
+	}
+	e.join(leg, tone.CallWaiting)
+	e.cord.Interrupt(e.country.Tone(tone.CallWaiting).First(), e.caller, e.message(caller))
+	return true
+}
+
+// Hold puts a far end on hold, or takes it back. Nobody speaks to it meanwhile.
+func (e *extension) Hold(leg phone.Leg, on bool) {
+	if c := e.a.callOf(e, leg); c != nil {
+		c.sip.Hold(on)
+	}
+}
+
 // Bell rings as the country does, and tells who calls.
 func (e *extension) Bell(on bool) {
 	err := error(nil)
 	if on {
-		err = e.cord.Ring(media.Ringing{Cadence: e.country.Ring, Standard: e.caller, Caller: e.message()})
+		err = e.cord.Ring(media.Ringing{Cadence: e.country.Ring, Standard: e.caller, Caller: e.message(e.phone.Leg())})
 	} else {
 		err = e.cord.Silence()
 	}
@@ -200,13 +223,13 @@ func (e *extension) Bell(on bool) {
 	}
 }
 
-// message is what the telephone is told of the call that rings it. A clock that
-// was never set has nothing to tell.
-func (e *extension) message() (m callerid.Message) {
+// message is what the telephone is told of a call that is for it. A clock that was
+// never set has nothing to tell.
+func (e *extension) message(leg phone.Leg) (m callerid.Message) {
 	if now := time.Now(); now.Year() >= clockSet {
 		m.At = now
 	}
-	if c := e.a.callOf(e, e.phone.Leg()); c != nil {
+	if c := e.a.callOf(e, leg); c != nil {
 		m.Number = c.peer
 		if c.name != c.peer {
 			m.Name = c.name
@@ -313,14 +336,18 @@ func (e *extension) hears(l *line, port uint16) sdp.Session {
 	if l.cfg.Keys == "rtp" {
 		s.Events, s.Flash = eventType, e.flash
 	}
-	switch {
-	case len(s.Codecs) > 0:
-	case e.country.Companding == country.MuLaw:
-		s.Codecs = []sdp.Codec{sdp.PCMU, sdp.PCMA}
-	default:
-		s.Codecs = []sdp.Codec{sdp.PCMA, sdp.PCMU}
+	if len(s.Codecs) == 0 {
+		s.Codecs = e.law()
 	}
 	return s
+}
+
+// law is G.711, the country's first.
+func (e *extension) law() []sdp.Codec {
+	if e.country.Companding == country.MuLaw {
+		return []sdp.Codec{sdp.PCMU, sdp.PCMA}
+	}
+	return []sdp.Codec{sdp.PCMA, sdp.PCMU}
 }
 
 // remote is what was agreed, as a stream wants to know it; ours is what we said

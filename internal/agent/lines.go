@@ -268,6 +268,10 @@ func (a *Agent) news(now time.Time, l *line, news sip.Event) {
 		if c := a.callOn(ev.Call); c != nil {
 			c.connect(ev.Media)
 		}
+	case sip.Unchanged:
+		if c := a.callOn(ev.Call); c != nil {
+			c.unchanged(ev)
+		}
 	case sip.Pressed:
 		if c := a.callOn(ev.Call); c != nil && c.stream != nil {
 			c.stream.Pressed(ev.Key, ev.For)

@@ -36,6 +36,7 @@ type portSetup struct {
 	country *country.Country
 	plan    *phone.Plan
 	flash   bool // in a call it is for the far end
+	single  bool // who calls during a call is told that it is busy
 	timing  hook.Timing
 	tuning  media.Tuning
 	caller  callerid.Standard // in which it is told who calls
@@ -79,6 +80,7 @@ func (a *Agent) prepare(c *config.Config) (*setup, error) {
 			wrong = append(wrong, c.Mistake(key("digit_map"), err.Error(), ""))
 		}
 		s.ports[n].flash = p.Flash == "event"
+		s.ports[n].single = p.CallWaiting == "off"
 		s.ports[n].timing = timing(p.FlashMin, p.FlashMax)
 		s.ports[n].tuning = media.Tuning{Tail: p.EchoTail, In: p.InputGain, Out: p.OutputGain}
 		if p.CallerID != "country" {

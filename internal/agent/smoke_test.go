@@ -385,7 +385,8 @@ func TestCallIn(t *testing.T) {
 	b.state(1, "idle")
 	ringing(b.ports[0], false)
 
-	// A third caller finds one of them idle, a fourth none.
+	// A third caller finds one of them idle, and the other hears of him; a fourth
+	// finds none.
 	b.peer.request("INVITE", "in3", 1, "", b.peer.sdp())
 	b.arrives("SIP/2.0 180")
 	b.state(1, "ringing")
@@ -393,15 +394,42 @@ func TestCallIn(t *testing.T) {
 	if m := b.arrives("SIP/2.0 4"); !strings.HasPrefix(m.start, "SIP/2.0 486") {
 		t.Errorf("everybody is busy: %s", m.start)
 	}
-	b.peer.request("CANCEL", "in3", 1, "", "")
+	if s := b.agent.Snapshot().Ports[1]; s.State != "callwaiting" || s.Peer != "555" || s.Second != "555" {
+		t.Errorf("port 2 %+v", s)
+	}
+	ringing(b.ports[1], false)
+
+	// The other flashes for him, and nothing rings any more; whom he talked to
+	// is on hold until that call is over.
+	b.answers(200)
+	b.ports[1].Flash()
+	third := b.arrives("SIP/2.0 200")
+	b.peer.request("ACK", "in3", 1, third.get("to"), "")
+	b.state(2, "holding")
 	b.state(1, "idle")
+	ringing(b.ports[0], false)
+	if s := b.agent.Snapshot().Ports[1]; s.Peer != "555" || s.Second != "555" || s.Sound == nil {
+		t.Errorf("port 2 %+v", s)
+	}
+	held := func(id, direction string) {
+		t.Helper()
+		b.until(fmt.Sprintf("call %s is told %s", id, direction), func() bool {
+			b.peer.mu.Lock()
+			defer b.peer.mu.Unlock()
+			return b.peer.invite.get("call-id") == id && strings.Contains(b.peer.invite.body, "a="+direction)
+		})
+	}
+	held("in2", "sendonly")
+	b.peer.request("BYE", "in3", 2, third.get("to"), "")
+	b.state(2, "talking")
+	held("in2", "sendrecv")
 
 	// The far end hangs up.
 	b.peer.request("BYE", "in2", 2, ok.get("to"), "")
 	b.state(2, "reorder")
 	b.ports[1].HangUp()
 	b.state(2, "idle")
-	if c := b.agent.Snapshot().Counters; c.CallsIn != 4 || c.Refused != 1 || c.Answered != 1 {
+	if c := b.agent.Snapshot().Counters; c.CallsIn != 4 || c.Refused != 1 || c.Answered != 2 {
 		t.Errorf("counters %+v", c)
 	}
 }

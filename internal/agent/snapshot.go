@@ -119,6 +119,9 @@ func (e *extension) look() status.Port {
 			p.Sound = s
 		}
 	}
+	if c := e.a.callOf(e, e.phone.Other()); c != nil {
+		p.Second = c.who()
+	}
 	return p
 }
 

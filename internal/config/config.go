@@ -146,6 +146,8 @@ type Port struct {
 	DigitMap string // as phone.ParsePlan reads it, which this package leaves to those above
 	Flash    string // what a hook flash in a call is to the far end: "event" or "off"
 
+	CallWaiting string // whether who calls during a call is heard and waits: "on" or "off"
+
 	// How long the hook is pressed for a flash. Longer is a receiver put down.
 	FlashMin, FlashMax time.Duration
 

@@ -160,7 +160,7 @@ country = "gb"
 	want := []Port{{Name: "1", Line: "1", Country: "us"}, {Name: "fxs2", Line: "office", Country: "gb"}}
 	for i := range want {
 		want[i].Flash, want[i].FlashMin, want[i].FlashMax, want[i].EchoTail = "event", 80*time.Millisecond, 900*time.Millisecond, 16*time.Millisecond
-		want[i].CallerID = "country"
+		want[i].CallerID, want[i].CallWaiting = "country", "on"
 	}
 	if !reflect.DeepEqual(c.Ports, want) {
 		t.Errorf("got  %+v\nwant %+v", c.Ports, want)

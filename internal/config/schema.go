@@ -243,7 +243,11 @@ var schema = []table{
 		}, {
 			name: "flash", into: func(c *Config, i int) any { return &c.Ports[i].Flash },
 			def: `"event"`, one: []string{"event", "off"},
-			doc: "What a hook flash during a call is to the far end: an \"event\" beside the sound\n(RFC 4733, number 16) where it takes one, or nothing.",
+			doc: "What a hook flash is to the far end of a telephone's only call: an \"event\" beside\nthe sound (RFC 4733, number 16) where it takes one, or nothing.",
+		}, {
+			name: "call_waiting", into: func(c *Config, i int) any { return &c.Ports[i].CallWaiting },
+			def: `"on"`, one: []string{"on", "off"},
+			doc: "Whether a second caller is heard during a call, as a tone and, where caller_id can,\non the display. A flash answers and then goes from one to the other. With \"off\" the\nline is busy.",
 		}, {
 			name: "flash_min", into: func(c *Config, i int) any { return &c.Ports[i].FlashMin },
 			def: `"80ms"`, min: 70 * time.Millisecond, max: time.Second,

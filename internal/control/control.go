@@ -114,7 +114,7 @@ const (
 
 // What Wait can wait for: states of the phone, of its hook and of its line.
 var (
-	phoneStates = []string{"idle", "dialtone", "dialing", "calling", "ringback", "talking", "ringing", "busy", "reorder", "howler", "waiting"}
+	phoneStates = []string{"idle", "dialtone", "dialing", "calling", "ringback", "talking", "callwaiting", "holding", "ringing", "busy", "reorder", "howler", "waiting"}
 	hookStates  = []string{"on-hook", "off-hook"}
 	lineStates  = []string{string(status.Registering), string(status.Registered), string(status.Failed)}
 )

@@ -34,6 +34,11 @@ func TestEveryCountry(t *testing.T) {
 			tone.CallWaiting, tone.Confirm, tone.Record, tone.Howler} {
 			check(t, code, name, c.Tone(name))
 		}
+		// The display is told behind the first signal: Austria's and Hungary's
+		// are the shortest, Estonia's is the longest.
+		if first := c.Tone(tone.CallWaiting).First(); first < 40*time.Millisecond || first > 3*time.Second {
+			t.Errorf("%s: the first signal of a call that waits lasts %v", code, first)
+		}
 		if !c.Tone(tone.None).Silent() {
 			t.Errorf("%s: the tone without a name sounds", code)
 		}

@@ -22,10 +22,12 @@ import (
 //	                   a ring, or behind a dual tone, a short ring or a reversal
 //	DTMF               at any time before the first ring or between two
 //
-// In Japan it also lifts to be told, and puts down.
+// In Japan it also lifts to be told, and puts down. During a call it answers a dual
+// tone of 75 to 85 ms with the key D, and reads the modem without a seizure.
 type display struct {
 	tell func(string)
-	hand handset // with which it lifts and puts down in Japan; nil elsewhere
+	hand handset           // with which it lifts and puts down in Japan; nil elsewhere
+	say  func(key []int16) // into the mouth, and returns at once; nil: it keeps silent
 
 	mu       sync.Mutex
 	rings    bool      // the bell is being rung
@@ -35,6 +37,8 @@ type display struct {
 	pulse    bool      // a short ring has been
 	alert    int       // samples of a dual tone, ended or not
 	lifted   bool      // by itself
+	call     bool      // the receiver is lifted by a person
+	listens  int       // frames in which it waits for the modem during a call
 	busy     bool      // it has been told of this call
 	still    int       // frames of silence
 	behind   string    // what woke it
@@ -122,9 +126,33 @@ func (d *display) hear(f []int16, off bool) {
 	if d.still++; slices.ContainsFunc(f, func(x int16) bool { return x != 0 }) {
 		d.still = 0
 	}
-	switch {
-	case off && !d.lifted:
+	if call := off && !d.lifted; call != d.call {
+		d.call, d.listens = call, 0
 		d.forget()
+	}
+	switch {
+	case d.call && d.listens == 0:
+		was := d.alert
+		if d.tone(f); d.alert == was && d.say != nil && was >= 75*8 && was <= 95*8 { // with the frames of its edges
+			d.listens = 100
+			d.window, d.last, d.turned = [6]complex128{}, 0, [3]float64{}
+			d.mark, d.edge, d.bytes = false, 0, nil
+			time.AfterFunc(23*time.Millisecond, func() { d.say(answer) })
+		}
+		if d.alert == was {
+			d.alert = 0
+		}
+	case d.call:
+		if d.listens--; d.listens < 90 { // not its own answer
+			for _, x := range f {
+				if s := d.modem(x); s != "" {
+					news, d.listens = s, 0
+				}
+			}
+		}
+		if d.listens == 0 {
+			d.forget()
+		}
 	case d.still > 4: // all has been heard of what was before
 		d.hush += len(f)
 	default:
@@ -144,6 +172,17 @@ func (d *display) hear(f []int16, off bool) {
 	}
 }
 
+// answer is how a telephone answers the dual tone: D for 60 ms.
+var answer = func() []int16 {
+	low, high := make([]int16, 480), make([]int16, 480)
+	sine(low, 941, 0)
+	sine(high, 1633, 0)
+	for i := range low {
+		low[i] += high[i]
+	}
+	return low
+}()
+
 // show is what it shows of a call, and how it was told.
 func (d *display) show(number, name, how string) string {
 	if d.busy {
@@ -162,6 +201,8 @@ func (d *display) since() string {
 	switch {
 	case d.lifted:
 		return "when it had lifted"
+	case d.call:
+		return "during the call"
 	case ringing && d.quiet() < 490*time.Millisecond: // GR-30-CORE's 500, and a frame
 		return ""
 	case ringing:
@@ -300,7 +341,7 @@ func (d *display) octet(b byte) string {
 	if d.ones > 20*8000/1200 { // the first behind the mark: 20 bits of it
 		d.bell = d.marks/float64(d.ones-8) < -450 // Bell 202's 1200 Hz, not V.23's 1300
 		d.bytes = d.bytes[:0]
-		if d.seized < 20 && !d.lifted { // on the hook a seizure wakes it: EN 300 659-1, 96 bits at least
+		if d.seized < 20 && !d.lifted && !d.call { // on the hook a seizure wakes it: EN 300 659-1, 96 bits at least
 			d.bytes = nil
 		} else {
 			d.bytes = make([]byte, 0, 64)
@@ -330,7 +371,7 @@ func (d *display) octet(b byte) string {
 	if d.bell {
 		how = "Bell 202"
 	}
-	if d.lifted {
+	if d.lifted || d.call {
 		d.behind = d.since()
 	}
 	if d.behind == "" {

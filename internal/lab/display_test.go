@@ -88,3 +88,69 @@ func displayed(t *testing.T, standard string, m callerid.Message, spoil func(*di
 	})
 	return strings.Join(told, ", ")
 }
+
+// During a call the display answers the dual tone, and is told then; one that is cut
+// short is none of its business.
+func TestDisplayInCall(t *testing.T) {
+	for _, x := range []struct {
+		standard string
+		spoil    func(i int, f *hal.Frame) // of the i-th frame
+		want     string
+	}{
+		{"bellcore", nil, "answers, the display shows 5551234 ALICE (Bell 202 during the call)"},
+		{"bellcore-single", nil, "answers, the display shows 5551234 (Bell 202 during the call)"},
+		{"etsi", nil, "answers, the display shows 5551234 ALICE (V.23 during the call)"},
+		{"uk", nil, "answers, the display shows 5551234 ALICE (V.23 during the call)"},
+		{"japan", nil, ""},
+		{"dtmf", nil, ""},
+		{"etsi", func(i int, f *hal.Frame) {
+			if i > 8 {
+				*f = hal.Frame{}
+			}
+		}, "answers"},
+		{"etsi", func(i int, f *hal.Frame) {
+			if i > 5 {
+				*f = hal.Frame{}
+			}
+		}, ""},
+	} {
+		var told []string
+		synctest.Test(t, func(t *testing.T) {
+			std, err := callerid.ParseStandard(x.standard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var s callerid.Sender
+			said := make(chan byte, 1)
+			d := &display{tell: func(s string) { told = append(told, s) }, say: func(key []int16) {
+				time.Sleep(time.Duration(len(key)) * time.Second / hal.SampleRate)
+				said <- 'D'
+			}}
+			for range 2 { // and then the next caller
+				s.CallWaiting(std, &callerid.Message{Number: "5551234", Name: "ALICE"})
+				for i := range 150 {
+					var f hal.Frame
+					s.Read(f[:])
+					if x.spoil != nil {
+						x.spoil(i, &f)
+					}
+					d.hear(f[:], true)
+					time.Sleep(hal.FrameTime)
+					select {
+					case key := <-said:
+						told = append(told, "answers")
+						s.Key(key)
+					default:
+					}
+				}
+			}
+		})
+		want := x.want
+		if want != "" {
+			want += ", " + want
+		}
+		if got := strings.Join(told, ", "); got != want {
+			t.Errorf("%s: %q, want %q", x.standard, got, want)
+		}
+	}
+}

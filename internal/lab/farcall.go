@@ -29,6 +29,7 @@ type farCall struct {
 	seq      uint32
 	version  int // of our SDP
 	answered bool
+	named    bool // it is told of by its number: there was another one once
 	over     bool
 	sound    *mouthAndEar
 	keys     []byte // to be pressed
@@ -59,8 +60,34 @@ const (
 // newCall makes a call by the proxy. Called with mu held.
 func (v *Provider) newCall(p *Proxy, number string) *farCall {
 	c := &farCall{prov: v, proxy: p, number: number, seq: 1, news: make(chan news, 16)}
+	for _, o := range v.calls {
+		if o.answered && o.number != number {
+			o.named, c.named = true, true
+		}
+	}
 	v.lastCall = c
 	return c
+}
+
+// Tell tells what the far end does: which, where there is another one. Not called
+// with mu held.
+func (c *farCall) Tell(format string, args ...any) { c.do(func() { c.tell(format, args...) }) }
+
+// tell is Tell with mu held.
+func (c *farCall) tell(format string, args ...any) {
+	who := "the far end"
+	if c.named {
+		who = c.number
+	}
+	c.prov.tell(who+format, args...)
+}
+
+// call names the call likewise. Called with mu held.
+func (c *farCall) call() string {
+	if c.named {
+		return "the call with " + c.number
+	}
+	return "the call"
 }
 
 // post tells the call's goroutine something. Called with mu held.
@@ -131,23 +158,23 @@ func (c *farCall) take() {
 	}
 	switch {
 	case b.early:
-		c.prov.Tell("the far end plays before it answers")
+		c.Tell(" plays before it answers")
 		c.say(183, c.answerSDP())
 		c.listen()
 	case b.reliable:
-		c.prov.Tell("the far end rings and wants to know that it was heard")
+		c.Tell(" rings and wants to know that it was heard")
 		if !c.sayReliably() {
 			return
 		}
 	default:
-		c.prov.Tell("the far end rings")
+		c.Tell(" rings")
 		c.say(180, "")
 	}
 	if k := c.wait(b.answer); k != tick {
 		c.giveIn(k)
 		return
 	}
-	c.do(func() { c.answered = true; c.prov.counts.Answered++; c.prov.tell("the far end answers") })
+	c.do(func() { c.answered = true; c.prov.counts.Answered++; c.tell(" answers") })
 	c.say(200, c.answerSDP())
 	c.listen()
 	for {
@@ -175,7 +202,7 @@ func (c *farCall) giveIn(k newsKind) {
 		c.prov.Tell("the caller gives up")
 		c.say(487, "")
 	case hangUp:
-		c.prov.Tell("the far end declines")
+		c.Tell(" declines")
 		c.say(603, "")
 	}
 }
@@ -223,7 +250,7 @@ func (c *farCall) sayReliably() bool {
 	for range 7 {
 		switch k := c.wait(d); k {
 		case pracked:
-			c.prov.Tell("the far end knows that its ringing is heard")
+			c.Tell(" knows that its ringing is heard")
 			return true
 		case tick:
 			c.do(func() { c.tx.hop.send(c.tx.last) })
@@ -241,10 +268,10 @@ func (c *farCall) sayReliably() bool {
 // open opens the far end's sound.
 func (c *farCall) open(voice Voice) bool {
 	s, err := openSound(c.prov.far, voice, func(what string) {
-		c.prov.Tell("the far end hears %s", what)
+		c.Tell(" hears %s", what)
 	})
 	if err != nil {
-		c.prov.Tell("the far end has no socket: %v", err)
+		c.Tell(" has no socket: %v", err)
 		c.say(500, "")
 		return false
 	}
@@ -290,7 +317,7 @@ func (c *farCall) talk() {
 		case closing:
 			return
 		case hangUp:
-			c.prov.Tell("the far end hangs up")
+			c.Tell(" hangs up")
 			c.bye()
 			return
 		case hold:
@@ -371,7 +398,7 @@ func (c *farCall) exchange(make func() *sipmsg.Request) (*sipmsg.Response, *clie
 func (c *farCall) bye() {
 	res, _ := c.exchange(func() *sipmsg.Request { return c.request(sipmsg.BYE) })
 	if res == nil {
-		c.prov.Tell("the far end's BYE is not answered")
+		c.Tell("'s BYE is not answered")
 	}
 }
 
@@ -385,7 +412,7 @@ func (c *farCall) press() {
 		return req
 	})
 	if res == nil || res.StatusCode != 200 {
-		c.prov.Tell("the far end's key is not taken")
+		c.Tell("'s key is not taken")
 	}
 }
 
@@ -400,16 +427,16 @@ func (c *farCall) reinvite(direction string) {
 		return req
 	})
 	if res == nil {
-		c.prov.Tell("the far end's re-INVITE is not answered")
+		c.Tell("'s re-INVITE is not answered")
 		return
 	}
 	if res.StatusCode != 200 {
-		c.prov.Tell("the far end's re-INVITE is refused: %d", res.StatusCode)
+		c.Tell("'s re-INVITE is refused: %d", res.StatusCode)
 		return
 	}
 	c.do(func() { c.accept(tx, res) })
 	m := c.prov.read(res.Body())
-	c.prov.Tell("the far end is told: %s", m.direction)
+	c.Tell(" is told: %s", m.direction)
 	sound := m
 	sound.direction = direction
 	if direction == "sendonly" {
@@ -432,7 +459,7 @@ func (c *farCall) accept(tx *clientTx, res *sipmsg.Response) {
 // place is a call of the far end.
 func (c *farCall) place() {
 	defer c.finish()
-	if !c.open(Whistle) {
+	if !c.open(behaviourOf(c.number).voice) {
 		return
 	}
 	var tx *clientTx
@@ -521,7 +548,7 @@ func (c *farCall) acknowledged(ack *sipmsg.Request) {
 func (c *farCall) inDialog(p *Proxy, tx *serverTx) {
 	switch tx.req.Method {
 	case sipmsg.BYE:
-		c.prov.tell("%s ends the call (BYE)", p.Name)
+		c.prov.tell("%s ends %s (BYE)", p.Name, c.call())
 		c.learn(p, tx)
 		p.respond(tx, reply(tx.req, tx.hop, 200, c.localTag))
 		c.answered = false
@@ -533,7 +560,7 @@ func (c *farCall) inDialog(p *Proxy, tx *serverTx) {
 	case sipmsg.UPDATE:
 		c.again(p, tx)
 	case sipmsg.INFO:
-		c.prov.tell("the far end is told %q by INFO", strings.TrimSpace(strings.ReplaceAll(string(tx.req.Body()), "\r\n", " ")))
+		c.tell(" is told %q by INFO", strings.TrimSpace(strings.ReplaceAll(string(tx.req.Body()), "\r\n", " ")))
 		p.respond(tx, reply(tx.req, tx.hop, 200, c.localTag))
 	default:
 		p.respond(tx, reply(tx.req, tx.hop, 200, c.localTag))
@@ -555,6 +582,7 @@ func (c *farCall) again(p *Proxy, tx *serverTx) {
 	}
 	sdp := ""
 	if body := tx.req.Body(); len(body) > 0 {
+		was := c.media
 		c.media = c.prov.read(body)
 		c.version++
 		m := c.media
@@ -564,7 +592,11 @@ func (c *farCall) again(p *Proxy, tx *serverTx) {
 		case "recvonly":
 			m.direction = "sendonly"
 		}
-		c.prov.tell("%s changes the call's sound: %s", p.Name, c.media.direction)
+		what := c.media.direction
+		if now := c.media.codecName(); now != was.codecName() {
+			what += ", " + now
+		}
+		c.prov.tell("%s changes the sound of %s: %s", p.Name, c.call(), what)
 		sdp = writeSDP(c.sound.at, m, c.version, c.prov.wants())
 		c.sound.talk(m)
 	}

@@ -33,7 +33,7 @@ func (w *World) whistleIn(ctx context.Context, length string) error {
 
 // garble has the latest far end send, between its packets of sound, what is none.
 func (w *World) garble(ctx context.Context, length string) error {
-	s := w.Provider.sound()
+	s := w.Provider.sound("")
 	if s == nil {
 		return fmt.Errorf("no far end has a call")
 	}
@@ -74,7 +74,7 @@ func (w *World) spray(ctx context.Context, pc net.PacketConn, length string, pac
 	if err != nil {
 		return err
 	}
-	s := w.Provider.sound()
+	s := w.Provider.sound("")
 	if s == nil {
 		return fmt.Errorf("no far end has a call")
 	}

@@ -78,9 +78,10 @@ func (r *recording) find(said time.Time) (delay time.Duration, louder float64, o
 
 // measure says a burst at one end of the call and tells when and how loud it
 // comes out at the other: "mouth" is towards the far end, whose own buffer of
-// 60 ms is in it; "ear" from there.
-func (w *World) measure(ctx context.Context, way string) error {
-	sound := w.Provider.sound()
+// 60 ms is in it; "ear" from there. The call is that with a number, or the latest
+// where that is "".
+func (w *World) measure(ctx context.Context, way, number string) error {
+	sound := w.Provider.sound(number)
 	if sound == nil || w.hand == nil {
 		return fmt.Errorf("nobody talks")
 	}

@@ -22,9 +22,12 @@ import (
 //	5550000   answers at once and echoes
 //	5551180   rings and never answers
 //	5551183   plays early media before it answers after 5 s
+//	5551477   as 5551234, and whistles 1477 Hz
 //	5551100   requires its 180 to be acknowledged (100rel), then answers
 //	5550NNN   is refused with the status NNN: 5550486 is busy, 5550404 unknown
 //	other     is unknown
+//
+// Those who call whistle or echo as their number says, others whistle 1000 Hz.
 type Provider struct {
 	Domain     string
 	Granted    time.Duration // the longest registration granted; 0: 1 hour
@@ -50,14 +53,17 @@ type Provider struct {
 	counts   Counts
 }
 
-// sound is that of the far end of the last call, nil if there is none.
-func (v *Provider) sound() *mouthAndEar {
+// sound is that of the far end with a number, or of the latest where that is "";
+// nil if there is none.
+func (v *Provider) sound(number string) *mouthAndEar {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.lastCall == nil {
-		return nil
+	for _, c := range v.calls {
+		if c.number == number || number == "" && c == v.lastCall {
+			return c.sound
+		}
 	}
-	return v.lastCall.sound
+	return nil
 }
 
 // Counts are what a provider counted.
@@ -338,11 +344,16 @@ func (v *Provider) Call(user string, caller Caller) error {
 }
 
 // Far makes the latest far end do something: "hangs up", "holds", "resumes",
-// "presses 5".
+// "presses 5"; or another one, with its number before that.
 func (v *Provider) Far(what string) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	c := v.lastCall
+	for _, other := range v.calls {
+		if rest, ok := strings.CutPrefix(what, other.number+" "); ok {
+			c, what = other, rest
+		}
+	}
 	if c == nil {
 		return fmt.Errorf("no far end has a call")
 	}
@@ -377,6 +388,8 @@ func behaviourOf(number string) behaviour {
 	switch number {
 	case "5551234":
 		return behaviour{ring: 50 * time.Millisecond, answer: 3 * time.Second}
+	case "5551477":
+		return behaviour{ring: 50 * time.Millisecond, answer: 3 * time.Second, voice: High}
 	case "5550000":
 		return behaviour{ring: 50 * time.Millisecond, voice: Echo}
 	case "5551180":

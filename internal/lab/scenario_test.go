@@ -149,7 +149,7 @@ func TestStoriesAreTheSameEveryTime(t *testing.T) {
 	if jitterIsDrawn(t) {
 		t.Skip("the agent does not give its lines Random: their jitter cannot be set")
 	}
-	for _, name := range []string{"call", "call-silent", "talk-killed", "incoming", "all-silent", "tcp-kill", "dns-silent-at-failover"} {
+	for _, name := range []string{"call", "call-silent", "talk-killed", "incoming", "all-silent", "tcp-kill", "dns-silent-at-failover", "waiting-caller-id"} {
 		t.Run(name, func(t *testing.T) {
 			first := playVirtual(t, "testdata/"+name+".txt")
 			for range runs {

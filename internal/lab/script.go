@@ -41,6 +41,7 @@ import (
 //	wait 40s
 //	lift, hang up, flash, press 5551234#, pulse 5551234, whistle 800 2s
 //	measure mouth, measure ear       a burst of noise: when does it come out, and how loud?
+//	measure ear 5551234              not in the latest call, but in that one
 //	kill p1, silence p1, off p1, revive p1, reset p1
 //	refuse p1 503 INVITE 10s         method and Retry-After may be left out
 //	challenge p1                     it asks for credentials for ever
@@ -54,6 +55,7 @@ import (
 //	call 5559876 as 5551111 BOB      and the network knows better: P-Asserted-Identity
 //	far hangs up, far holds, far resumes, far presses 5
 //	far garbles 2s                   it sends what is no sound, or none that was agreed on, and no reports
+//	far 5551234 hangs up             not the latest far end, but that one
 //	stranger INVITE                  somebody unknown sends a request to the agent
 //	stranger whistles 2s             he sends sound, 1500 Hz, and reports to where the call's should go
 //	hold on 40s for the ear hears busy   wait, at most so long, until something is in the transcript
@@ -228,7 +230,7 @@ func (w *World) Do(ctx context.Context, text string) error {
 	case "hold":
 		return w.holdOn(ctx, text)
 	case "measure":
-		return w.measure(ctx, arg(1))
+		return w.measure(ctx, arg(1), arg(2))
 	case "lift", "hang", "flash", "press", "pulse", "whistle":
 		if w.hand == nil {
 			return fmt.Errorf("the agent does not run, so its telephone is dead")

@@ -70,6 +70,17 @@ func readSDP(sdp string) media {
 	return m
 }
 
+// codecName is the name of the codec in SDP.
+func (m media) codecName() string {
+	switch m.codec {
+	case 0:
+		return "PCMU"
+	case 8:
+		return "PCMA"
+	}
+	return m.name
+}
+
 // writeSDP is our side: one codec as an answer, both as an offer (codec 255).
 // ptime is what we want.
 func writeSDP(at netip.AddrPort, m media, version, ptime int) string {
@@ -105,6 +116,7 @@ type Voice uint8
 // What far ends say.
 const (
 	Whistle Voice = iota // 1000 Hz
+	High                 // 1477 Hz
 	Echo                 // what it hears
 	Mute                 // packets of silence
 )
@@ -229,6 +241,8 @@ func (s *mouthAndEar) send() {
 			copy(out, saying)
 		case voice == Whistle:
 			sine(out, 1000, said)
+		case voice == High:
+			sine(out, 1477, said)
 		case voice == Echo:
 			copy(out, heard)
 		}

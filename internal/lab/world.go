@@ -210,6 +210,7 @@ func (w *World) plugIn() {
 		w.Journal.Add(BellRung, "%s", map[bool]string{true: "the line is reversed", false: "the line is as it was"}[reversed])
 	}})
 	w.Port, w.hand = port, port
+	d.say = func(key []int16) { w.fingers.Go(func() { port.Play(key) }) }
 	if w.o.Country == "jp" {
 		d.hand = port
 	}

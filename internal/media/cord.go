@@ -30,12 +30,13 @@ type Patch struct {
 
 // An Event is a key that was heard from the mouth: told once, as soon as it
 // is certain. To far ends that take keys beside the sound it has then been
-// sent already. Without a key it is news of the bell.
+// sent already. Without a key it is news of the bell or of data.
 type Event struct {
 	Digit    byte          // 0-9, *, #, A-D
 	Duration time.Duration // how long it had sounded by then
 	Lifted   bool          // the receiver that Hook took for the telephone's own doing is a person's
 	Fault    error         // what the port refused to do while it rang
+	Data     bool          // a fax or a modem is heard, at whichever end: told once of a call
 }
 
 // A Tuning fits a cord to its port. The zero Tuning leaves all sound as it is.
@@ -119,9 +120,12 @@ func (c *Cord) Tune(t Tuning) {
 }
 
 // Set joins the port as p says, from the next frame on. A tone that p has in
-// common with the patch before goes on as it was. Any goroutine; it does not
-// wait.
-func (c *Cord) Set(p Patch) { c.patch.Store(&p) }
+// common with the patch before goes on as it was; an Interrupt ends. Any goroutine;
+// it does not wait.
+func (c *Cord) Set(p Patch) {
+	c.patch.Store(&p)
+	c.teller.proceed()
+}
 
 // Run carries sound until the port is closed, and returns nil then. When ctx
 // ends it returns after the port's next frame; a port whose receiver is on
@@ -191,6 +195,7 @@ func (c *Cord) watch(end *probe.Probe, said *hal.Frame) {
 				far.CarryData()
 			}
 		}
+		c.tell(Event{Data: true})
 	}
 }
 

@@ -43,12 +43,12 @@ func (c *Cord) Ring(r Ringing) error { return c.teller.ring(r) }
 // it has returned nothing rings any more. Any goroutine; it does not wait.
 func (c *Cord) Silence() error { return c.teller.silence() }
 
-// Interrupt tells of another call during one: it alerts the telephone, and if
-// that answers tells it who calls. Until then neither side hears the other.
-// False: the standard cannot, and nothing happens. Any goroutine; it does not
-// wait.
-func (c *Cord) Interrupt(std callerid.Standard, m callerid.Message) bool {
-	return c.teller.interrupt(std, m)
+// Interrupt tells of another call during one, after some time: it alerts the
+// telephone, and if that answers tells it who calls. While it does, neither side
+// hears the other. The next Set ends it. False: the standard cannot, and nothing
+// happens. Any goroutine; it does not wait.
+func (c *Cord) Interrupt(after time.Duration, std callerid.Standard, m callerid.Message) bool {
+	return c.teller.interrupt(int(after/hal.FrameTime), std, m)
 }
 
 // Hook tells the cord that the receiver was lifted or put down, before anything
@@ -70,6 +70,7 @@ type teller struct {
 	cadence hal.Cadence
 	open    bool // the way to a telephone on the hook
 	call    bool // it is told during a call
+	wait    int  // frames until then
 	lifted  bool // by the telephone itself
 	rest    int  // frames since the sender's last
 }
@@ -94,18 +95,32 @@ func (t *teller) ring(r Ringing) error {
 	return nil
 }
 
-func (t *teller) interrupt(std callerid.Standard, m callerid.Message) bool {
+func (t *teller) interrupt(wait int, std callerid.Standard, m callerid.Message) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.sender.CallWaiting(std, &m) {
 		return false
 	}
 	t.begin(true)
+	t.wait = wait
 	t.on.Store(true)
 	return true
 }
 
-func (t *teller) begin(call bool) { t.call, t.lifted, t.rest = call, false, 0 }
+// proceed ends what is told during a call.
+func (t *teller) proceed() {
+	if !t.on.Load() {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.call {
+		t.sender.Stop()
+		_ = t.end() // there is no way on the hook to be closed
+	}
+}
+
+func (t *teller) begin(call bool) { t.call, t.wait, t.lifted, t.rest = call, 0, false, 0 }
 
 func (t *teller) silence() error {
 	t.mu.Lock()
@@ -144,6 +159,10 @@ func (t *teller) frame(ear *hal.Frame) (now turn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.on.Load() {
+		return turn{}
+	}
+	if t.wait > 0 {
+		t.wait--
 		return turn{}
 	}
 	now = turn{ours: true, call: t.call, err: t.do(t.sender.Read(ear[:]))}

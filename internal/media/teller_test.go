@@ -14,6 +14,7 @@ import (
 	"github.com/ata-agent/ata-agent/hal/sim"
 	"github.com/ata-agent/ata-agent/internal/media/callerid"
 	"github.com/ata-agent/ata-agent/internal/media/rtp"
+	"github.com/ata-agent/ata-agent/internal/media/tone"
 )
 
 var (
@@ -249,7 +250,7 @@ func TestInterrupt(t *testing.T) {
 			p[0].say(700, -10)
 			p[1].say(1000, -10)
 			time.Sleep(500 * time.Millisecond)
-			if !p[0].Interrupt(callerid.Bellcore, alice) {
+			if !p[0].Interrupt(0, callerid.Bellcore, alice) {
 				t.Fatal("bellcore tells nothing during a call")
 			}
 			if answers {
@@ -289,15 +290,51 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// It may begin later, beneath a tone, and another patch is the end of it.
+func TestInterruptIsEnded(t *testing.T) {
+	for _, ms := range []int{100, 330, 500} {
+		together(t, 2, func(_ *wire, p []*party) {
+			a, b := dial(t, p[0], p[1], 101)
+			p[0].Set(Patch{Far: [2]*rtp.Stream{a}})
+			p[1].Set(Patch{Far: [2]*rtp.Stream{b}})
+			p[1].say(1000, -10)
+			time.Sleep(500 * time.Millisecond)
+			waiting := tone.Usual(tone.CallWaiting)
+			p[0].Set(Patch{Ear: waiting, Far: [2]*rtp.Stream{a}})
+			if waiting.First() != 300*time.Millisecond || !p[0].Interrupt(waiting.First(), callerid.Bellcore, alice) {
+				t.Fatal("bellcore tells nothing during a call")
+			}
+			time.AfterFunc(time.Duration(ms)*time.Millisecond, func() { p[0].Set(Patch{Far: [2]*rtp.Stream{a}}) })
+			sound := p[0].heard(time.Second)
+			in := func(from, to int, hz float64) float64 { return power(sound[8*from:8*to], hz) }
+			if got := in(40, 90, 440); got < -15 {
+				t.Errorf("ended at %d ms: the tone has %.1f dBm0 before", ms, got)
+			}
+			if got := in(40, 90, 1000); got < -12 {
+				t.Errorf("ended at %d ms: beneath the tone the far end has %.1f dBm0", ms, got)
+			}
+			if got := in(320, 370, 2130); (got > -16) != (ms > 370) {
+				t.Errorf("ended at %d ms: behind the tone the alert has %.1f dBm0", ms, got)
+			}
+			if got := in(ms+40, ms+200, 1000); got < -12 {
+				t.Errorf("ended at %d ms: then the far end is heard with %.1f dBm0", ms, got)
+			}
+			if got := in(ms+40, ms+200, 440); got > -40 {
+				t.Errorf("ended at %d ms: then the tone has %.1f dBm0", ms, got)
+			}
+		})
+	}
+}
+
 // Who hangs up while being told hears nothing of it the next time.
 func TestInterruptedByHangingUp(t *testing.T) {
 	atHome(t, func(h *house) {
 		h.port.Lift()
 		time.Sleep(100 * time.Millisecond)
-		if h.cord.Interrupt(callerid.DTMF, alice) {
+		if h.cord.Interrupt(0, callerid.DTMF, alice) {
 			h.Error("keys during a call")
 		}
-		if !h.cord.Interrupt(callerid.ETSIAlert, alice) {
+		if !h.cord.Interrupt(0, callerid.ETSIAlert, alice) {
 			h.Error("etsi tells nothing during a call")
 		}
 		time.Sleep(30 * time.Millisecond)

@@ -23,6 +23,7 @@ type legState struct {
 	incoming           bool
 	accepted, answered bool // by us, by them
 	early, gone        bool
+	held               bool
 }
 
 func (x *exchange) live(l Leg, what string) *legState {
@@ -38,7 +39,27 @@ func (x *exchange) Join(l Leg) {
 	if s := x.live(l, "join"); !s.accepted && !s.answered && !s.early {
 		x.t.Fatalf("joined to leg %d, which nobody answered", l)
 	}
+	if x.legs[l].held {
+		x.t.Fatalf("joined to leg %d, which is on hold", l)
+	}
 	x.hear, x.join = tone.None, l
+}
+func (x *exchange) Knock(l, caller Leg) bool {
+	x.live(l, "knock over")
+	if s := x.live(caller, "knock for"); x.join != l || !s.incoming || s.accepted || x.hear != tone.None {
+		x.t.Fatalf("leg %d knocks over leg %d, joined to %d: %+v", caller, l, x.join, s)
+	}
+	if caller%5 == 0 {
+		return false // now and then it must not be
+	}
+	x.hear = tone.CallWaiting
+	return true
+}
+func (x *exchange) Hold(l Leg, on bool) {
+	if s := x.live(l, "hold"); !s.accepted && !s.answered || s.held == on {
+		x.t.Fatalf("hold %v of leg %d %+v", on, l, s)
+	}
+	x.legs[l].held = on
 }
 func (x *exchange) Bell(on bool) {
 	if on && x.off {
@@ -91,18 +112,27 @@ func (x *exchange) check(p *Phone, now time.Time) {
 			continue
 		}
 		living++
-		if !x.off && !(s.incoming && !s.accepted) {
+		if !x.off && !(s.incoming && !s.accepted) && !(s.held && x.bell) {
 			x.t.Fatalf("%s: on hook, but leg %d is a call", p.State(), l)
 		}
-		if l != p.Leg() {
+		if l != p.Leg() && l != p.Other() {
 			x.t.Fatalf("%s: leg %d is forgotten", p.State(), l)
 		}
+		if (s.accepted || s.answered) && s.held == (x.join == l) {
+			x.t.Fatalf("%s: leg %d has answered, on hold: %v, joined to %d", p.State(), l, s.held, x.join)
+		}
 	}
-	if living > 1 {
-		x.t.Fatalf("%s: %d legs", p.State(), living)
+	for _, l := range []Leg{p.Leg(), p.Other()} {
+		if l != 0 {
+			x.live(l, p.State()+" with")
+			living--
+		}
 	}
-	if p.Leg() != 0 && living == 0 {
-		x.t.Fatalf("%s: holds leg %d, which is gone", p.State(), p.Leg())
+	if living != 0 || p.Other() != 0 && p.Leg() == 0 {
+		x.t.Fatalf("%s: has legs %d and %d", p.State(), p.Leg(), p.Other())
+	}
+	if p.Other() != 0 && p.State() != "callwaiting" && p.State() != "holding" {
+		x.t.Fatalf("%s: with a second leg %d", p.State(), p.Other())
 	}
 	if !x.off && (x.join != 0 || x.hear != tone.None) {
 		x.t.Fatalf("%s: on hook, but the ear hears %q and leg %d", p.State(), x.hear, x.join)
@@ -120,11 +150,12 @@ func (x *exchange) check(p *Phone, now time.Time) {
 		x.t.Fatalf("%s: at %v the deadline %v is past", p.State(), now, d)
 	}
 	sounds := map[string]tone.Name{"dialtone": tone.Dial, "busy": tone.Busy, "howler": tone.Howler,
-		"dialing": tone.None, "calling": tone.None, "talking": tone.None, "waiting": tone.None}
+		"dialing": tone.None, "calling": tone.None, "talking": tone.None, "waiting": tone.None,
+		"callwaiting": tone.CallWaiting, "holding": tone.None}
 	if want, ok := sounds[p.State()]; ok && x.hear != want {
 		x.t.Fatalf("%s: the ear hears %q, want %q", p.State(), x.hear, want)
 	}
-	if p.State() == "talking" && x.join != p.Leg() {
+	if (p.State() == "talking" || p.State() == "holding") && x.join != p.Leg() {
 		x.t.Fatalf("talking on leg %d, joined to %d", p.Leg(), x.join)
 	}
 }
@@ -155,6 +186,9 @@ func (x *exchange) act(p *Phone, now *time.Time, op, arg byte) {
 		kind := [...]Kind{Ringing, Early, Answered, Ended}[op%12-8]
 		if arg&128 != 0 {
 			leg = p.Leg()
+			if arg&64 != 0 {
+				leg = p.Other()
+			}
 			s = x.legs[leg]
 		}
 		if s != nil && !s.gone {
@@ -174,6 +208,9 @@ func FuzzLaws(f *testing.F) {
 	f.Add("", []byte{0, 0, 4, 5, 4, 11, 8, 128, 10, 128, 3, 0, 2, 0})
 	f.Add("", []byte{7, 0, 0, 0, 11, 128, 6, 255, 6, 255, 2, 0})
 	f.Add(cisco, []byte{0, 0, 4, 4, 4, 1, 4, 1, 6, 8, 9, 128, 11, 128, 3, 0, 6, 100, 6, 255, 7, 0, 2, 0})
+	f.Add("", []byte{0, 0, 4, 5, 4, 11, 10, 128, 7, 0, 3, 0, 7, 0, 3, 0, 11, 128, 7, 0, 2, 0, 0, 0, 2, 0})
+	f.Add("", []byte{7, 0, 0, 0, 7, 0, 3, 0, 3, 0, 5, 17, 2, 0, 0, 0, 7, 0, 11, 128, 3, 0, 11, 192, 7, 0, 11, 192})
+	f.Add("", []byte{7, 0, 0, 0, 7, 0, 3, 0, 2, 0, 6, 255, 6, 255, 7, 0, 11, 128})
 	f.Add("<:55>S0", []byte{0, 0, 10, 128, 2, 0, 10, 1, 7, 0, 7, 0, 0, 0, 2, 0})
 	f.Fuzz(func(t *testing.T, text string, script []byte) {
 		plan, err := ParsePlan(text)
@@ -181,7 +218,7 @@ func FuzzLaws(f *testing.F) {
 			return
 		}
 		x := &exchange{t: t, legs: make(map[Leg]*legState)}
-		p := New(x, Config{Plan: plan, SIT: len(script)%2 == 0})
+		p := New(x, Config{Plan: plan, SIT: len(script)%2 == 0, Single: len(script)%8 == 7})
 		now := time.Unix(0, 0)
 		for ; len(script) >= 2; script = script[2:] {
 			x.act(p, &now, script[0], script[1])

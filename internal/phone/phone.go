@@ -1,10 +1,15 @@
 // Package phone is the telephone as the person who holds it knows it.
 //
 // Its one idea: a telephone is a handful of situations, idle, dialtone,
-// dialing, calling, ringback, talking, ringing, busy, reorder, howler, waiting,
-// and each is a function from an event to the next situation. The functions are
-// told the time and ask a Desk for everything else, so a phone can be replayed,
-// fuzzed and run a million times a second.
+// dialing, calling, ringback, talking, callwaiting, holding, ringing, busy,
+// reorder, howler, waiting, and each is a function from an event to the next
+// situation. The functions are told the time and ask a Desk for everything else,
+// so a phone can be replayed, fuzzed and run a million times a second.
+//
+// A telephone has two calls at most. The second is one that comes in during the
+// first, and a flash goes from one to the other:
+//
+//	talking ─ Incoming ─▶ callwaiting ─ Flash ─▶ holding ─ Flash ─▶ holding, the other one
 package phone
 
 import (
@@ -23,7 +28,12 @@ type Desk interface {
 	Hear(tone.Name)
 	// Join connects ear and mouth to a leg, without a tone.
 	Join(Leg)
-	// Bell starts the bell, or stops it.
+	// Knock lets the ear hear, over the leg that it is joined to, that another
+	// one calls, until the next Join or Hear. False: not now, and nothing happens.
+	Knock(leg, caller Leg) bool
+	// Hold puts the far end of an answered leg on hold, or takes it back.
+	Hold(leg Leg, on bool)
+	// Bell starts the bell for the phone's Leg, or stops it.
 	Bell(on bool)
 
 	// Call sets out to reach a number. 0 means there is no way to try.
@@ -89,12 +99,19 @@ const (
 const (
 	busyTime   = 60 * time.Second
 	howlerTime = 60 * time.Second
+
+	// recallTime is how long a telephone rings for somebody on hold. Our own
+	// choice: who has hung up without a thought of him is back sooner.
+	recallTime = 60 * time.Second
 )
 
 // A Config is what a port's owner may choose. The zero Config is usual.
 type Config struct {
 	Plan *Plan // nil is Usual
 	SIT  bool  // special information tone for numbers that do not exist
+
+	// Single: one call at a time. Who calls during it is told that it is busy.
+	Single bool
 }
 
 // A Phone is one telephone. It is owned by the operator.
@@ -102,6 +119,7 @@ type Phone struct {
 	desk  Desk
 	plan  *Plan
 	sit   bool
+	one   bool // Config.Single
 	state state
 	name  string // of state
 
@@ -109,6 +127,7 @@ type Phone struct {
 	digits   [MaxDigits]byte
 	n        int // digits dialled
 	leg      Leg // 0 without a call
+	other    Leg // that is on hold, or calls meanwhile; 0 without
 	messages bool
 }
 
@@ -125,7 +144,7 @@ func New(desk Desk, c Config) *Phone {
 // Configure changes what the owner chose. A number half dialled goes on under
 // the new plan.
 func (p *Phone) Configure(c Config) {
-	p.plan, p.sit = c.Plan, c.SIT
+	p.plan, p.sit, p.one = c.Plan, c.SIT, c.Single
 	if p.plan == nil {
 		p.plan = usual
 	}
@@ -154,6 +173,10 @@ func (p *Phone) State() string { return p.name }
 
 // Leg is the call the phone has, 0 for none.
 func (p *Phone) Leg() Leg { return p.leg }
+
+// Other is the second call: one that is on hold, or that calls meanwhile; 0 for
+// none.
+func (p *Phone) Other() Leg { return p.other }
 
 // Number is what has been dialled since the last dial tone.
 func (p *Phone) Number() string { return string(p.digits[:p.n]) }

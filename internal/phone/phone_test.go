@@ -14,7 +14,7 @@ import (
 type notes struct {
 	said []string
 	legs Leg
-	full bool // no way to try a call
+	full bool // no way to try a call, nor to knock
 }
 
 func (d *notes) say(format string, args ...any) {
@@ -27,7 +27,14 @@ func (d *notes) Hear(n tone.Name) {
 	}
 	d.say("hear %s", n)
 }
-func (d *notes) Join(l Leg)          { d.say("join %d", l) }
+func (d *notes) Join(l Leg) { d.say("join %d", l) }
+func (d *notes) Hold(l Leg, on bool) {
+	d.say("%s %d", map[bool]string{true: "hold", false: "resume"}[on], l)
+}
+func (d *notes) Knock(l, caller Leg) bool {
+	d.say("knock %d over %d", caller, l)
+	return !d.full
+}
 func (d *notes) Accept(l Leg)        { d.say("accept %d", l) }
 func (d *notes) Refuse(l Leg, c int) { d.say("refuse %d %d", l, c) }
 func (d *notes) Drop(l Leg)          { d.say("drop %d", l) }
@@ -49,8 +56,8 @@ func (d *notes) Call(n string) Leg {
 //	lift, hang-up, flash     the receiver
 //	12*#                     digits;  ~12 as pulses
 //	4s                       time passes
-//	in, rings, early, answer events of leg 1;  in2 of leg 2
-//	end, end486              the leg ends, with a code
+//	in, rings, early, answer events of leg 1;  in2 of leg 2, in3 of leg 3
+//	end, end486              the leg ends, with a code;  end2 that of leg 2
 func TestStories(t *testing.T) {
 	for _, story := range []struct {
 		name, plan, text string
@@ -149,8 +156,88 @@ func TestStories(t *testing.T) {
 			in2           => refuse 2 486: ringing
 			end2          => : ringing
 			lift          => bell false, accept 1, join 1: talking
-			in2           => refuse 2 486: talking
 			end           => hear congestion: reorder`},
+		{"a second call is answered, and the two take turns", "", `
+			in            => bell true: ringing
+			lift          => bell false, accept 1, join 1: talking
+			in2           => knock 2 over 1: callwaiting
+			~7            => press 1 7: callwaiting
+			in3           => refuse 3 486: callwaiting
+			flash         => hold 1, accept 2, join 2: holding
+			~7            => press 2 7: holding
+			in3           => refuse 3 486: holding
+			flash         => hold 2, resume 1, join 1: holding
+			flash         => hold 1, resume 2, join 2: holding
+			end2          => resume 1, join 1: talking
+			flash         => flash 1: talking
+			hang-up       => drop 1, hear nothing: idle`},
+		{"who is on hold hangs up", "", `
+			in            => bell true: ringing
+			lift          => bell false, accept 1, join 1: talking
+			in2           => knock 2 over 1: callwaiting
+			flash         => hold 1, accept 2, join 2: holding
+			end           => : talking
+			in3           => knock 3 over 2: callwaiting`},
+		{"the second caller gives up", "", `
+			in            => bell true: ringing
+			lift          => bell false, accept 1, join 1: talking
+			in2           => knock 2 over 1: callwaiting
+			end2          => join 1: talking`},
+		{"whom we talk to hangs up while somebody calls", "", `
+			in            => bell true: ringing
+			lift          => bell false, accept 1, join 1: talking
+			in2           => knock 2 over 1: callwaiting
+			end           => hear callwaiting: callwaiting
+			in3           => refuse 3 486: callwaiting
+			flash         => accept 2, join 2: talking`},
+		{"and then the caller too", "", `
+			in            => bell true: ringing
+			lift          => bell false, accept 1, join 1: talking
+			in2           => knock 2 over 1: callwaiting
+			end           => hear callwaiting: callwaiting
+			end2          => hear congestion: reorder`},
+		{"and the receiver is put down", "", `
+			in            => bell true: ringing
+			lift          => bell false, accept 1, join 1: talking
+			in2           => knock 2 over 1: callwaiting
+			end           => hear callwaiting: callwaiting
+			hang-up       => hear nothing, bell true: ringing
+			lift          => bell false, accept 2, join 2: talking`},
+		{"who hangs up is rung by the second caller", "", `
+			in            => bell true: ringing
+			lift          => bell false, accept 1, join 1: talking
+			in2           => knock 2 over 1: callwaiting
+			hang-up       => drop 1, hear nothing, bell true: ringing
+			end2          => bell false: idle`},
+		{"who hangs up is rung for whom he has on hold", "", `
+			in            => bell true: ringing
+			lift          => bell false, accept 1, join 1: talking
+			in2           => knock 2 over 1: callwaiting
+			flash         => hold 1, accept 2, join 2: holding
+			hang-up       => drop 2, hear nothing, bell true: ringing
+			flash         => : ringing
+			in3           => refuse 3 486: ringing
+			lift          => bell false, resume 1, join 1: talking`},
+		{"nobody comes back to him", "", `
+			in            => bell true: ringing
+			lift          => bell false, accept 1, join 1: talking
+			in2           => knock 2 over 1: callwaiting
+			flash         => hold 1, accept 2, join 2: holding
+			hang-up       => drop 2, hear nothing, bell true: ringing
+			59s           => : ringing
+			1s            => drop 1, bell false: idle`},
+		{"he does not wait so long", "", `
+			in            => bell true: ringing
+			lift          => bell false, accept 1, join 1: talking
+			in2           => knock 2 over 1: callwaiting
+			flash         => hold 1, accept 2, join 2: holding
+			hang-up       => drop 2, hear nothing, bell true: ringing
+			end           => bell false: idle`},
+		{"a second call that must not be heard of", "", `
+			in            => bell true: ringing
+			lift          => bell false, accept 1, join 1: talking
+			full          => : talking
+			in2           => knock 2 over 1, refuse 2 486: talking`},
 		{"the caller gives up", "", `
 			in            => bell true: ringing
 			end487        => bell false: idle
@@ -211,8 +298,8 @@ func act(t *testing.T, p *Phone, d *notes, now time.Time, do string) time.Time {
 		step(Event{Kind: HangUp})
 	case do == "flash":
 		step(Event{Kind: Flash})
-	case do == "in2":
-		step(Event{Kind: Incoming, Leg: 2})
+	case do == "in2", do == "in3":
+		step(Event{Kind: Incoming, Leg: Leg(number("in"))})
 	case do == "in":
 		step(Event{Kind: Incoming, Leg: leg})
 	case do == "rings":
@@ -243,6 +330,19 @@ func act(t *testing.T, p *Phone, d *notes, now time.Time, do string) time.Time {
 		}
 	}
 	return now
+}
+
+// Where one call is enough, who calls during it is told that it is busy.
+func TestSingle(t *testing.T) {
+	d := &notes{}
+	p := New(d, Config{Single: true})
+	now := time.Unix(0, 0)
+	for _, do := range []string{"in", "lift", "in2"} {
+		now = act(t, p, d, now, do)
+	}
+	if got := d.said[len(d.said)-1]; got != "refuse 2 486" || p.State() != "talking" {
+		t.Errorf("%s: %s", got, p.State())
+	}
 }
 
 func TestSIT(t *testing.T) {
@@ -277,7 +377,11 @@ func TestStepAllocates(t *testing.T) {
 		p.Step(now, Event{Kind: HangUp})
 		p.Step(now, Event{Kind: Incoming, Leg: 7})
 		p.Step(now, Event{Kind: Lift})
+		p.Step(now, Event{Kind: Incoming, Leg: 8})
+		p.Step(now, Event{Kind: Flash})
+		p.Step(now, Event{Kind: Flash})
 		p.Step(now, Event{Kind: HangUp})
+		p.Step(now, Event{Kind: Ended, Leg: 8})
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
@@ -285,12 +389,14 @@ func TestStepAllocates(t *testing.T) {
 
 type mute struct{}
 
-func (mute) Hear(tone.Name)  {}
-func (mute) Join(Leg)        {}
-func (mute) Bell(bool)       {}
-func (mute) Call(string) Leg { return 1 }
-func (mute) Accept(Leg)      {}
-func (mute) Refuse(Leg, int) {}
-func (mute) Drop(Leg)        {}
-func (mute) Flash(Leg)       {}
-func (mute) Press(Leg, byte) {}
+func (mute) Hear(tone.Name)      {}
+func (mute) Join(Leg)            {}
+func (mute) Knock(_, _ Leg) bool { return true }
+func (mute) Hold(Leg, bool)      {}
+func (mute) Bell(bool)           {}
+func (mute) Call(string) Leg     { return 1 }
+func (mute) Accept(Leg)          {}
+func (mute) Refuse(Leg, int)     {}
+func (mute) Drop(Leg)            {}
+func (mute) Flash(Leg)           {}
+func (mute) Press(Leg, byte)     {}

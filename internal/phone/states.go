@@ -38,14 +38,19 @@ func ringing(p *Phone, now time.Time, ev Event) state {
 		return p.talk()
 	case Ended:
 		if ev.Leg == p.leg {
-			p.leg = 0
-			p.desk.Bell(false)
-			return p.be("idle", idle)
+			return p.unrung()
 		}
 	case Incoming:
 		p.desk.Refuse(ev.Leg, busyHere)
 	}
 	return ringing
+}
+
+// unrung: nobody calls any more.
+func (p *Phone) unrung() state {
+	p.leg = 0
+	p.desk.Bell(false)
+	return p.be("idle", idle)
 }
 
 // dialtone: the exchange waits for the first digit.
@@ -200,8 +205,121 @@ func talking(p *Phone, now time.Time, ev Event) state {
 			p.leg = 0
 			return p.refused(now, 0)
 		}
+	case Incoming:
+		if !p.one && p.desk.Knock(p.leg, ev.Leg) {
+			p.other = ev.Leg
+			return p.be("callwaiting", callwaiting)
+		}
 	}
 	return p.offHook(ev, talking)
+}
+
+// callwaiting: as talking, and somebody else calls. A flash answers him; who
+// hangs up instead is rung.
+func callwaiting(p *Phone, now time.Time, ev Event) state {
+	switch ev.Kind {
+	case Flash:
+		p.desk.Hold(p.leg, true)
+		p.desk.Accept(p.other)
+		return p.swap()
+	case Digit:
+		if ev.Mute {
+			p.desk.Press(p.leg, ev.Digit)
+		}
+		return callwaiting
+	case Ended:
+		switch ev.Leg {
+		case p.other:
+			p.other = 0
+			return p.talk()
+		case p.leg:
+			p.leg, p.other = p.other, 0
+			p.desk.Hear(tone.CallWaiting)
+			return p.be("callwaiting", left)
+		}
+	case HangUp:
+		p.hangUp()
+		p.desk.Bell(true)
+		return p.be("ringing", ringing)
+	}
+	return p.offHook(ev, callwaiting)
+}
+
+// left (callwaiting): whom we talked to has gone, and the other one still calls.
+func left(p *Phone, now time.Time, ev Event) state {
+	switch ev.Kind {
+	case Flash:
+		p.desk.Accept(p.leg)
+		return p.talk()
+	case Ended:
+		if ev.Leg == p.leg {
+			p.leg = 0
+			return p.refused(now, 0)
+		}
+	case HangUp:
+		p.desk.Hear(tone.None)
+		p.desk.Bell(true)
+		return p.be("ringing", ringing)
+	}
+	return p.offHook(ev, left)
+}
+
+// holding: as talking, and somebody else is on hold. A flash goes from one to
+// the other. When whom we talk to hangs up the other is there again, as with
+// Asterisk's chan_dahdi; when we hang up, he rings.
+func (p *Phone) swap() state {
+	p.leg, p.other = p.other, p.leg
+	p.desk.Join(p.leg)
+	return p.be("holding", holding)
+}
+
+func holding(p *Phone, now time.Time, ev Event) state {
+	switch ev.Kind {
+	case Flash:
+		p.desk.Hold(p.leg, true)
+		p.desk.Hold(p.other, false)
+		return p.swap()
+	case Digit:
+		if ev.Mute {
+			p.desk.Press(p.leg, ev.Digit)
+		}
+		return holding
+	case Ended:
+		switch ev.Leg {
+		case p.other:
+			p.other = 0
+			return p.be("talking", talking)
+		case p.leg:
+			p.leg, p.other = p.other, 0
+			p.desk.Hold(p.leg, false)
+			return p.talk()
+		}
+	case HangUp:
+		p.hangUp()
+		p.desk.Bell(true)
+		return p.until("ringing", now.Add(recallTime), recalled)
+	}
+	return p.offHook(ev, holding)
+}
+
+// recalled (ringing): somebody is on hold, and the receiver was put down.
+func recalled(p *Phone, now time.Time, ev Event) state {
+	switch ev.Kind {
+	case Lift:
+		p.desk.Bell(false)
+		p.desk.Hold(p.leg, false)
+		return p.talk()
+	case timeout:
+		p.desk.Drop(p.leg)
+		return p.unrung()
+	case Ended:
+		if ev.Leg == p.leg {
+			return p.unrung()
+		}
+	case Incoming:
+		p.desk.Refuse(ev.Leg, busyHere)
+	}
+	return recalled
 }
 
 // refused tells the ear why there is no call: busy when they are busy,
@@ -258,16 +376,21 @@ func waiting(p *Phone, now time.Time, ev Event) state {
 func (p *Phone) offHook(ev Event, stay state) state {
 	switch ev.Kind {
 	case HangUp:
-		if p.leg != 0 {
-			p.desk.Drop(p.leg)
-			p.leg = 0
-		}
-		p.desk.Hear(tone.None)
+		p.hangUp()
 		return p.be("idle", idle)
 	case Incoming:
 		p.desk.Refuse(ev.Leg, busyHere)
 	}
 	return stay
+}
+
+// hangUp ends the call, and goes on with the other one if there is any.
+func (p *Phone) hangUp() {
+	if p.leg != 0 {
+		p.desk.Drop(p.leg)
+	}
+	p.leg, p.other = p.other, 0
+	p.desk.Hear(tone.None)
 }
 
 // be enters a situation that waits for events only.

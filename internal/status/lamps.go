@@ -78,8 +78,8 @@ type view struct {
 	line *Line // nil when the port has none
 }
 
-// Default is the table of lamps. A phone's lamp follows the order ring, off
-// hook, fault, unregistered, message, idle.
+// Default is the table of lamps. A phone's lamp follows the order ring, call
+// waiting, off hook, fault, unregistered, message, idle.
 var Default = Table{
 	{"power.fault", Triple, "a port does not work", func(v view) bool { return v.Kind == Hardware }},
 	{"power.ready", Solid, "ready", always},
@@ -93,6 +93,7 @@ var Default = Table{
 
 	{"phone.disabled", Off, "not in use", func(v view) bool { return v.port == nil || v.line == nil }},
 	{"phone.ringing", Fast, "ringing", func(v view) bool { return v.port.State == "ringing" }},
+	{"phone.callwaiting", Fast, "somebody calls during a call", func(v view) bool { return v.port.State == "callwaiting" }},
 	{"phone.offhook", Slow, "off hook", func(v view) bool { return v.port.Hook == "off" }},
 	{"phone.fault", Double, "the port does not work", func(v view) bool { return v.port.Fault != "" }},
 	{"phone.failed", Triple, "its line cannot register", func(v view) bool { return failed(v.line) }},

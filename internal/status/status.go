@@ -119,14 +119,15 @@ type Probed struct {
 
 // A Port is where a phone plugs in.
 type Port struct {
-	Name  string `json:"name"`
-	Kind  string `json:"kind"`  // of backend: "sim", "dahdi"
-	Hook  string `json:"hook"`  // "on" or "off"
-	State string `json:"state"` // of the phone: "idle", "dialtone", ...
-	Line  string `json:"line"`  // the line it calls through; empty for a port out of use
-	Peer  string `json:"peer"`  // whom it talks to or is rung by; empty without a call
-	Fault string `json:"fault"` // a sentence when the hardware failed; else empty
-	Sound *Sound `json:"sound"` // of the call it has, or had last; null before the first
+	Name   string `json:"name"`
+	Kind   string `json:"kind"`   // of backend: "sim", "dahdi"
+	Hook   string `json:"hook"`   // "on" or "off"
+	State  string `json:"state"`  // of the phone: "idle", "dialtone", ...
+	Line   string `json:"line"`   // the line it calls through; empty for a port out of use
+	Peer   string `json:"peer"`   // whom it talks to or is rung by; empty without a call
+	Second string `json:"second"` // who is on hold meanwhile ("holding"), or calls ("callwaiting"); empty without a second call
+	Fault  string `json:"fault"`  // a sentence when the hardware failed; else empty
+	Sound  *Sound `json:"sound"`  // of the call it has, or had last; null before the first
 }
 
 // A Sound is how the sound of a call went, in packets of RTP. What is said of

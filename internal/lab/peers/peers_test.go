@@ -451,6 +451,45 @@ func TestCallsWithSound(t *testing.T) {
 	}
 }
 
+// A far end is put on hold for a caller and taken back when that one hangs up: SIPp,
+// which looks at what it is told and echoes, and baresip, which has something of its
+// own to say.
+func TestTwoCalls(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "proxy.peers.test", "udp")
+	held := run(t, "sipp", "-sf", "testdata/held.xml", "-i", w.net+".20", "-p", "5060", "-mi", w.net+".20",
+		"-rtp_echo", "-nostdin", "-mp", "16000", "-m", "1", "-timeout", "60s")
+	w.baresip(21, "700", "")
+	time.Sleep(500 * time.Millisecond)
+	for _, far := range []struct {
+		number string
+		hz     float64 // 0: it echoes
+	}{{"600", 0}, {"700", 440}} {
+		hears := func(say float64, when string) {
+			t.Helper()
+			want := far.hz
+			if want == 0 {
+				want = say
+			}
+			w.wants(w.hear(say), want, "the ear, from "+far.number+" "+when+",")
+		}
+		w.call(far.number, 5*time.Second)
+		hears(1300, "at first")
+		run(t, "sipp", w.net+".1:5060", "-sf", "testdata/caller.xml", "-s", "100", "-i", w.net+".22",
+			"-mi", w.net+".22", "-mp", "17000", "-m", "1", "-d", "6000", "-rtp_echo", "-nostdin", "-timeout", "30s")
+		w.phone("wait", "callwaiting", "--timeout", "5s")
+		w.phone("flash")
+		w.phone("wait", "holding", "--timeout", "5s")
+		w.wants(w.hear(800), 800, "the ear, from the caller's echo,")
+		w.phone("wait", "talking", "--timeout", "10s")
+		hears(1700, "again")
+		w.hangUp()
+	}
+	if err := held.Wait(); err != nil {
+		t.Errorf("SIPp, held: %v", err)
+	}
+}
+
 func TestProxyDies(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

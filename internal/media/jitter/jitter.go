@@ -359,6 +359,10 @@ func (b *Buffer) resync(p Packet) {
 	b.stats.Resyncs++
 }
 
+// Forget begins anew with the next packet. For when nobody has called Get for a
+// while: what has come since is old.
+func (b *Buffer) Forget() { b.on, b.n = false, 0 }
+
 // move lets the finger jump ahead over ticks that will not be heard.
 func (b *Buffer) move(ticks int32) {
 	for range min(ticks, ring) {

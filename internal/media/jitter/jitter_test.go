@@ -363,6 +363,31 @@ func TestFixed(t *testing.T) {
 	}
 }
 
+// What is forgotten is not heard, and the next packet is the first of a stream.
+func TestForget(t *testing.T) {
+	var b Buffer
+	var f Frame
+	packet := func(seq uint16) Packet {
+		return Packet{Seq: seq, Time: uint32(seq) * 80, Kind: First, Data: make([]byte, 80)}
+	}
+	for seq := range uint16(30) {
+		b.Put(packet(seq))
+	}
+	b.Forget()
+	for range 20 {
+		if b.Get(&f, Pull, 0); f.Kind[0] != Quiet {
+			t.Fatal("old sound is heard")
+		}
+	}
+	for seq := uint16(60); seq < 70; seq++ {
+		b.Put(packet(seq))
+		b.Get(&f, Pull, 0)
+	}
+	if s := b.Stats(); f.Kind[0] != First || s.Next != 69*80 || s.Delay != 80 {
+		t.Errorf("%v, %+v", f.Kind[0], s)
+	}
+}
+
 // Delay never grows beyond the bound, whatever comes.
 func TestBound(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 9))

@@ -249,6 +249,9 @@ func (s *Stream) Read(f *hal.Frame) {
 	}
 	e := &s.ear
 	s.in.Lock()
+	if !s.asked.IsZero() && time.Since(s.asked) > away {
+		s.buffer.Forget()
+	}
 	period := 0
 	if most := s.buffer.Moves(); most > 0 {
 		period = e.conceal.Period(most)

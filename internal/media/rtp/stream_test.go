@@ -827,6 +827,36 @@ func TestRemoteChanges(t *testing.T) {
 	})
 }
 
+// A stream that nobody has listened to for a while, as in a call that is on hold, is
+// heard as it is now, and as soon as before.
+func TestReadAfterAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: 7 * time.Millisecond}
+		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+		agree(a, b, PCMU, 0)
+		talk(3*time.Second, a, b, nil)
+		before := b.Stats().Delay
+		for _, unheard := range []time.Duration{300 * time.Millisecond, 6 * time.Second, 90 * time.Second} {
+			ma := sine(hzA, -9)
+			var f hal.Frame
+			for range int(unheard / hal.FrameTime) {
+				ma.Read(f[:])
+				a.Write(&f)
+				time.Sleep(hal.FrameTime)
+			}
+			_, atB := talk(time.Second, a, b, nil)
+			if got := b.Stats().Delay; got > before+10*time.Millisecond {
+				t.Errorf("unheard for %v: then %v wait to be heard, before %v", unheard, got, before)
+			}
+			if peak, rest := peakOf(atB[1600:4800], hzA); peak < 0.9*peakA || rest > 0.1*peakA {
+				t.Errorf("unheard for %v: then a peak of %.0f and a rest of %.0f", unheard, peak, rest)
+			}
+		}
+		a.Close()
+		b.Close()
+	})
+}
+
 // After nobody carried the sound for a while, timestamps have gone on.
 func TestTimestampsFollowTheClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -1059,6 +1089,35 @@ func TestReportsBehindNAT(t *testing.T) {
 			a.Close()
 		})
 	}
+}
+
+// On hold nobody speaks, and reports go on. RFC 3264 section 5.1: "the
+// directionality of the media stream has no impact on the RTCP usage."
+func TestReportsOnHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{delay: 7 * time.Millisecond}
+		a, b := open(t, host{w, "10.0.0.1"}), open(t, host{w, "10.0.0.2"})
+		agree(a, b, PCMU, 0)
+		talk(2*time.Second, a, b, nil)
+		time.Sleep(time.Second)
+		sound, reports := 0, 0
+		w.pass = func(_, to netip.AddrPort, _ []byte) bool {
+			switch to {
+			case addrPort(b.rtp.pc.LocalAddr()):
+				sound++
+			case addrPort(b.rtcp.pc.LocalAddr()):
+				reports++
+			}
+			return true
+		}
+		a.Start(Remote{Addr: addrPort(b.rtp.pc.LocalAddr()), Codec: PCMU, Send: true})
+		time.Sleep(20 * time.Second)
+		if sound != 0 || reports != 4 {
+			t.Errorf("on hold for 20 s: %d packets of sound, %d reports", sound, reports)
+		}
+		a.Close()
+		b.Close()
+	})
 }
 
 // The header is what pion/rtp thinks it is.

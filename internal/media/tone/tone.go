@@ -6,7 +6,10 @@
 // that happens once per sample is integer arithmetic and allocates nothing.
 package tone
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // A Name says what a sound tells the person who hears it. The values are the
 // keys of the country table.
@@ -65,6 +68,19 @@ func (t Tone) Silent() bool { return len(t.Steps) == 0 }
 // Equal reports whether t and u sound the same. It allocates nothing.
 func (t Tone) Equal(u Tone) bool {
 	return t.Name == u.Name && t.Loop == u.Loop && t.Level == u.Level && slices.Equal(t.Steps, u.Steps)
+}
+
+// First is how long the first signal of t lasts, until the longest of its silences
+// begins; 0 for a tone without any.
+func (t Tone) First() time.Duration {
+	var at, first, longest uint32
+	for _, s := range t.Steps {
+		if s.Hz[0] == 0 && s.Ms > longest {
+			longest, first = s.Ms, at
+		}
+		at += s.Ms
+	}
+	return time.Duration(first) * time.Millisecond
 }
 
 // level is what t is played at.
