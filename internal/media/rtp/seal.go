@@ -23,11 +23,10 @@ const sealed = 10
 // section 3.3.2: at least 64.
 const replayWindow = 64
 
-// A way is one direction of SRTP or of SRTCP, a header being what it parses packets
-// into: it would else make one for each. A nil way leaves packets as they are.
+// A way is one direction of SRTP or of SRTCP. A nil way leaves packets as they are.
 type way struct {
 	srtp *srtp.Context
-	head pion.Header
+	head pion.Header // parsed into: pion would else make one for each packet
 }
 
 func newWay(k Key) *way {
@@ -39,7 +38,7 @@ func newWay(k Key) *way {
 	return &way{srtp: c}
 }
 
-// ways are those of a Seal: out belongs to the cord, in to whoever holds Stream.in,
+// ways are both directions of both: out belongs to the cord, in to whoever holds Stream.in,
 // those of RTCP to report and to whoever holds Stream.in. The zero ways seal nothing.
 type ways struct {
 	out, in, reportsOut, reportsIn *way
