@@ -18,7 +18,7 @@ import (
 // codec is first used. They may reckon in floating point; nothing else of the
 // voice path may, since the processors have no unit for it and a multiplication
 // costs a hundred instructions.
-var tables = []string{"echo.init", "phasor.Hann", "phasor.Carrier", "resample.bessel", "resample.design", "resample.round", "sim.newHybrid"}
+var tables = []string{"echo.init", "phasor.Hann", "phasor.Carrier", "sim.newHybrid"}
 
 // TestNoFloatInTheVoicePath looks at the type of every expression in
 // internal/media and hal/sim that is not a constant.

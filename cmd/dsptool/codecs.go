@@ -39,7 +39,7 @@ samples, and decoding adjusts them as section 4.2.8 says.`,
 	},
 	{
 		name: "resample", args: "FROM TO",
-		short: "brings sound from one rate to another: 8000, 16000, 48000",
+		short: "brings sound from one rate to another: 8000, 16000, 32000, 48000",
 		long:  `It comes later by 12 samples of the lower rate.`,
 		run:   runResample,
 	},

@@ -270,7 +270,7 @@ func TestMistakes(t *testing.T) {
 		{"nothing", `there is no command "nothing"`},
 		{"g711", "want enc or dec"},
 		{"g711 enc g729", `"g729" is not known`},
-		{"resample 8000 44100", "want 8000, 16000 or 48000"},
+		{"resample 8000 44100", "want 8000, 16000, 32000 or 48000"},
 		{"plc 20 nowhere.txt", "neither a pattern"},
 		{"tone xx dial 100", "want one of at"},
 		{"tone us ding 100", "want one of dial"},

@@ -114,8 +114,8 @@ func (c *Cord) Tune(t Tuning) {
 	case t.Tail > 0:
 		n.echo = echo.New(int(t.Tail * hal.SampleRate / time.Second))
 	}
-	n.in.Set(t.In)
-	n.out.Set(t.Out)
+	n.in.Set(t.In, hal.SampleRate)
+	n.out.Set(t.Out, hal.SampleRate)
 	c.tuning.Store(n)
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -100,6 +101,22 @@ func TestVectors(t *testing.T) {
 		if got := sum(bytesOf(out)); got != want {
 			t.Errorf("%d spare bits: sound hashes to %s, want %s", spare, got, want)
 		}
+	}
+}
+
+// Both halves joined are the sound that was decoded, to the last bit.
+func TestHalves(t *testing.T) {
+	in := trial(16000)
+	codes := make([]byte, len(in)/2)
+	new(Encoder).Encode(codes, in)
+	want, got := make([]int16, len(in)), make([]int16, len(in))
+	new(Decoder).Decode(want, codes)
+	var d Decoder
+	low, high := make([]int16, len(codes)), make([]int16, len(codes))
+	d.Halves(low, high, codes)
+	d.Join(got, low, high)
+	if !slices.Equal(got, want) {
+		t.Error("halves joined are not the whole")
 	}
 }
 

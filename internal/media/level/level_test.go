@@ -37,7 +37,7 @@ func TestGain(t *testing.T) {
 		{24, 20000, ceiling}, {12, 10000, ceiling},
 	} {
 		var g Gain
-		g.Set(row.dB)
+		g.Set(row.dB, 8000)
 		s := sine(8000, row.peak)
 		for i := 0; i < len(s); i += 80 {
 			g.Apply(s[i : i+80])
@@ -56,7 +56,7 @@ func TestGain(t *testing.T) {
 // A sound that was too loud does not make the next one soft for long.
 func TestItComesBack(t *testing.T) {
 	var g Gain
-	g.Set(20)
+	g.Set(20, 8000)
 	g.Apply(sine(800, 30000))
 	soft := sine(8000, 500)
 	g.Apply(soft)
@@ -66,41 +66,100 @@ func TestItComesBack(t *testing.T) {
 	}
 }
 
+// What the ear hears of its mouth is as much softer as was said.
 func TestSidetone(t *testing.T) {
 	var s Sidetone
-	ear, mouth := make([]int16, 80), sine(80, 10000)
+	ear, mouth := make([]int32, 8000), sine(8000, 10000)
 	if s.Add(ear, mouth); ear[5] != 0 {
 		t.Error("the zero Sidetone is heard")
 	}
-	s.Set(20)
-	s.Add(ear, mouth)
-	if d := float64(ear[5]) / float64(mouth[5]); math.Abs(d-0.1) > 0.005 {
-		t.Errorf("20 dB softer is %.3f", d)
+	for softer := 0; softer <= 40; softer++ {
+		clear(ear)
+		s.Set(softer)
+		s.Add(ear, mouth)
+		out := make([]int16, len(ear))
+		new(Limiter).Limit(out, ear)
+		peak, _ := fit(out)
+		if got := 20 * math.Log10(10000/max(peak, 0.01)); softer%-Least == 0 || softer > -Least {
+			if got < 100 {
+				t.Errorf("%d dB softer is heard, %.2f dB", softer, got)
+			}
+		} else if math.Abs(got-float64(softer)) > 0.1 {
+			t.Errorf("%d dB softer is %.2f", softer, got)
+		}
 	}
-	for i := range ear {
-		ear[i] = 32767
-	}
-	s.Set(0)
-	s.Add(ear, mouth)
-	if ear[3] != 32767 {
-		t.Errorf("too loud wraps: %d", ear[3])
+}
+
+// No sample is louder than the ceiling, whatever comes and however suddenly; what
+// is turned down stays a sine, and comes back in the same time at every rate.
+func TestLimiter(t *testing.T) {
+	for _, rate := range []int{8000, 16000, 32000, 48000} {
+		var l Limiter
+		l.Set(rate)
+		turn := 2 * math.Pi * 440 / float64(rate)
+		run := func(n int, peak float64) (out []int16) {
+			src := make([]int32, n)
+			for i := range src {
+				src[i] = int32(peak * math.Sin(turn*float64(i)))
+			}
+			out = make([]int16, n)
+			l.Limit(out, src)
+			for _, x := range out {
+				if x > ceiling || x < -ceiling {
+					t.Fatalf("%d Hz: a sample of %d", rate, x)
+				}
+			}
+			return out
+		}
+		run(rate, 3*32767)
+		run(2*rate, 60000)
+		loud := run(rate, 60000)
+		var re, im, sum float64
+		for i, v := range loud {
+			re += float64(v) * math.Cos(turn*float64(i))
+			im += float64(v) * math.Sin(turn*float64(i))
+			sum += float64(v) * float64(v)
+		}
+		n := float64(len(loud))
+		peak := 2 * math.Hypot(re, im) / n
+		below := 10 * math.Log10((sum/n)/max(sum/n-peak*peak/2, 0.01))
+		back := -1
+		soft := run(rate, 20000)
+		for at := 0; at < rate && back < 0; at += rate / 100 {
+			most := int16(0)
+			for _, x := range soft[at : at+rate/100] {
+				most = max(most, x)
+			}
+			if most > 18000 { // within 1 dB
+				back = at * 1000 / rate
+			}
+		}
+		t.Logf("%d Hz: 60000 becomes %.0f, %.0f dB above what it was not; 20000 is back after %d ms", rate, peak, below, back)
+		if below < 34 || back < 50 || back > 500 {
+			t.Errorf("%d Hz: %.0f dB, %d ms", rate, below, back)
+		}
+		quiet := run(rate, 12345)
+		if quiet[rate/4] != int16(12345*math.Sin(turn*float64(rate/4))) {
+			t.Errorf("%d Hz: what is not too loud was changed", rate)
+		}
 	}
 }
 
 func TestNoAllocation(t *testing.T) {
 	var g Gain
 	var s Sidetone
-	g.Set(3)
+	g.Set(3, 8000)
 	s.Set(12)
-	a, b := sine(80, 1000), sine(80, 1000)
-	if n := testing.AllocsPerRun(100, func() { g.Apply(a); s.Add(a, b) }); n != 0 {
+	a, b, sum := sine(80, 1000), sine(80, 1000), make([]int32, 80)
+	var l Limiter
+	if n := testing.AllocsPerRun(100, func() { g.Apply(a); s.Add(sum, b); l.Limit(a, sum) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
 func BenchmarkApply10ms(b *testing.B) {
 	var g Gain
-	g.Set(6)
+	g.Set(6, 8000)
 	s := sine(80, 100)
 	b.ReportAllocs()
 	for b.Loop() {

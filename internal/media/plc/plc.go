@@ -23,7 +23,8 @@
 // much better than libspandsp's.
 //
 // The same periods may be left out or heard twice when a jitter buffer wants
-// to be shorter or longer: Period and Fit.
+// to be shorter or longer: Period and Fit. Of a wide sound the lower half, 8000
+// samples a second too, leads, and the upper half follows: Follow.
 package plc
 
 import (
@@ -57,7 +58,15 @@ type Concealer struct {
 	now    reader // of wave
 	before reader // which it takes over from
 	turn   int    // samples of that which are to come
+
+	lead *Concealer // nil: none
+	at   int        // where Fit has last left out or repeated
 }
+
+// Follow makes c conceal the upper half of a sound whose lower half lead has, at
+// the same places. Whatever is asked of lead must then be asked of c, as the next
+// thing and with as many samples.
+func (c *Concealer) Follow(lead *Concealer) { c.lead = lead }
 
 // A reader plays the end of a wave over and over.
 type reader struct {
@@ -99,7 +108,12 @@ func (c *Concealer) Lost(s []int16) {
 		c.gap, c.back = 0, 0
 	}
 	if c.gap == 0 {
-		c.wave, c.period = c.past, find(&c.past, maxPeriod, 63)
+		c.wave = c.past
+		if c.lead != nil {
+			c.period = c.lead.period
+		} else {
+			c.period = find(&c.past, maxPeriod, 63)
+		}
 		c.now, c.turn = reader{n: 1}, 0
 	}
 	for i := range s {
@@ -193,14 +207,14 @@ func (c *Concealer) Fit(out, in []int16) {
 		squeeze(out, in)
 	case n < 0:
 		// in[at:] fades to in[at-n:].
-		at := smoothest(in[-n:], in, len(out)-seam)
+		at := c.place(in[-n:], in, len(out)-seam)
 		copy(out, in[:at])
 		cross(out[at:at+seam], in[at:], in[at-n:])
 		copy(out[at+seam:], in[at+seam-n:])
 	default:
 		// in[at:] fades to what was n samples before it.
 		long := c.past[past-len(out):]
-		at := smoothest(long, in, len(in)-seam)
+		at := c.place(long, in, len(in)-seam)
 		copy(out, in[:at])
 		cross(out[at:at+seam], in[at:], long[at:])
 		copy(out[at+seam:], long[at+seam:])
@@ -211,6 +225,16 @@ const (
 	few  = 4  // samples that may be squeezed in or out of 10 ms: 5 %, a half tone
 	seam = 24 // 3 ms
 )
+
+// place is where to change from one to the other.
+func (c *Concealer) place(a, b []int16, last int) int {
+	if c.lead != nil {
+		c.at = c.lead.at
+	} else {
+		c.at = smoothest(a, b, last)
+	}
+	return c.at
+}
 
 // smoothest is the place, up to last, where a and b are most alike over a seam.
 func smoothest(a, b []int16, last int) (at int) {

@@ -299,3 +299,36 @@ func BenchmarkGood(b *testing.B) {
 		c.Good(s)
 	}
 }
+
+// The upper half of a sound is filled, cut and repeated where the lower half is,
+// whatever it would have done alone.
+func TestFollow(t *testing.T) {
+	var lead, upper Concealer
+	upper.Follow(&lead)
+	r := rand.New(rand.NewPCG(1, 2))
+	low, high := voice(16000), make([]int16, 16000)
+	for i := range high {
+		high[i] = int16(r.IntN(2001) - 1000)
+	}
+	for at := 0; at+80 <= len(low); at += 80 {
+		a, b := low[at:at+80], high[at:at+80]
+		if r.IntN(5) == 0 {
+			lead.Lost(a)
+			upper.Lost(b)
+		} else {
+			lead.Good(a)
+			upper.Good(b)
+		}
+		if lead.period != upper.period || lead.gap != upper.gap || lead.back != upper.back {
+			t.Fatalf("frame %d: period %d, gap %d, back %d; followed by %d, %d, %d", at/80, lead.period, lead.gap, lead.back, upper.period, upper.gap, upper.back)
+		}
+		for _, n := range []int{30, 80, 140} {
+			out := make([]int16, n)
+			lead.Fit(out, a)
+			upper.Fit(out, b)
+			if lead.at != upper.at {
+				t.Fatalf("frame %d to %d: cut at %d and %d", at/80, n, lead.at, upper.at)
+			}
+		}
+	}
+}
