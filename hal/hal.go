@@ -113,6 +113,31 @@ type Reverser interface {
 	Reverse(reversed bool) error
 }
 
+// A Handset is a port that is the receiver of an IP telephone: no line lies
+// between it and the converters, and its sound may be wider than a line's. Who
+// finds one carries its sound by these methods; Read and Write of hal.Frame work
+// at a rate of 8000 alone and return an error otherwise. Its keys are told as
+// Digit and are not heard.
+type Handset interface {
+	// Rate is how many samples its sound has in a second, both ways: 8000,
+	// 16000, 32000 or 48000. It never changes.
+	Rate() int
+
+	// ReadSamples is Read for the next 10 ms, Rate()/100 samples.
+	ReadSamples([]int16) error
+
+	// WriteSamples is Write of 10 ms, Rate()/100 samples. They are not kept.
+	WriteSamples([]int16) error
+}
+
+// RateOf is how many samples the sound of a port has in a second.
+func RateOf(p Port) int {
+	if h, ok := p.(Handset); ok {
+		return h.Rate()
+	}
+	return SampleRate
+}
+
 // A Lamp is one light. Show does not wait and may be called again with the
 // same pattern at no cost. One goroutine.
 type Lamp interface {
@@ -136,15 +161,17 @@ type Hand interface {
 	Lift()
 	HangUp()
 	Flash()
-	// Press dials digits 0-9, *, #, A-D as DTMF tones, one after the other,
-	// and returns when the last has sounded. A comma pauses for a second.
+	// Press dials digits 0-9, *, #, A-D as DTMF tones, or on a Handset as
+	// Digit, one after the other, and returns when the last is over. A comma
+	// pauses for a second.
 	Press(digits string) error
 	// Dial sends digits 0-9 as loop pulses and returns after the last.
 	Dial(digits string) error
-	// Play speaks linear 8 kHz samples into the mouthpiece and returns when
-	// the last was taken.
+	// Play speaks linear samples of the port's rate into the mouthpiece and
+	// returns when the last was taken.
 	Play(samples []int16) error
-	// Record returns what the ear hears from now until stop is closed.
+	// Record returns what the ear hears from now until stop is closed, at the
+	// port's rate.
 	Record(stop <-chan struct{}) []int16
 	// Ringing reports whether the bell is being rung (in a pause of its
 	// cadence too).

@@ -22,14 +22,16 @@ var phoneCommand = command{
 PORT is the port's name or its number, from 1. ACTION is one of
 
   lift                         take the receiver off the hook
-  press DIGITS                 0-9 * # A-D as tones; a comma pauses for a second
+  press DIGITS                 0-9 * # A-D, as tones but on a handset; a comma
+                               pauses for a second
   dial DIGITS                  0-9 with a dial, as pulses
   flash                        press the hook briefly
   hang-up                      put the receiver down
-  play FILE.wav                speak a recording into the mouthpiece: 8000 Hz, mono,
-                               16 bits, A-law or mu-law; at most a minute
+  play FILE.wav                speak a recording into the mouthpiece: 8000 Hz or what
+                               the handset has, mono, 16 bits, A-law or mu-law; at
+                               most a minute, of wider sound less
   record FILE.wav [--for 5s]   write down what the ear hears; without --for until
-                               interrupted, at most five minutes
+                               interrupted, at most five minutes, of wider sound less
   wait STATE [--timeout 10s]   until the port is in a state, and exit 1 when it is
                                not in time
 
@@ -70,7 +72,7 @@ func phone(c *call) error {
 			return err
 		}
 		defer f.Close()
-		if req.Samples, err = sim.ReadWAV(f); err != nil {
+		if req.Samples, req.Rate, err = sim.ReadWAV(f); err != nil {
 			return &hinted{fmt.Errorf("%s: %w", operand, err), "sox " + operand + " -r 8000 -c 1 -b 16 telephone.wav"}
 		}
 	case control.Record:
@@ -142,7 +144,7 @@ func (c *call) record(req control.Request, file string) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(sim.WriteWAV(f, r.Samples), f.Close()); err != nil {
+	if err := errors.Join(sim.WriteWAV(f, r.Samples, r.Rate), f.Close()); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	return nil

@@ -167,6 +167,9 @@ var laws = []struct {
 		}
 	}},
 	{"keys are heard as tones", func(p *person) {
+		if p.handset() != nil {
+			p.Skip("a handset tells them")
+		}
 		p.Hand.Lift()
 		p.hears(hal.OffHook)
 		c := p.cord(nil)
@@ -179,6 +182,67 @@ var laws = []struct {
 			p.Errorf("pressed %s, heard %s", all, got)
 		}
 		p.nothing()
+	}},
+	{"a handset tells keys, and nobody hears them", func(p *person) {
+		if p.handset() == nil {
+			p.Skip("this port is no handset")
+		}
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		c := p.cord(nil)
+		const all = "123A456B789C*0#D"
+		if err := p.Hand.Press(all); err != nil {
+			p.Fatal(err)
+		}
+		for _, want := range all {
+			if e := p.hears(hal.Digit); e.Digit != byte(want) {
+				p.Errorf("pressed %c, told %c", want, e.Digit)
+			}
+		}
+		p.nothing()
+		if level := level(c.mouth()); level > -50 {
+			p.Errorf("keys have %.0f dBm0", level)
+		}
+	}},
+	{"the rate of a handset is one of four", func(p *person) {
+		h := p.handset()
+		if h == nil {
+			p.Skip("this port is no handset")
+		}
+		switch h.Rate() {
+		case 8000, 16000, 32000, 48000:
+		default:
+			p.Errorf("it has %d Hz", h.Rate())
+		}
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		if h.Rate() != hal.SampleRate {
+			if p.Port.Read(new(hal.Frame)) == nil || p.Port.Write(new(hal.Frame)) == nil {
+				p.Errorf("at %d Hz frames of a line are taken", h.Rate())
+			}
+		}
+	}},
+	{"a handset carries all its rate can", func(p *person) {
+		if p.handset() == nil {
+			p.Skip("this port is no handset")
+		}
+		p.Hand.Lift()
+		p.hears(hal.OffHook)
+		high := p.rate() * 7 / 16 / 100 * 100
+		c := p.cord(SineAt(p.rate(), high-500, 3*time.Second))
+		played := make(chan error)
+		go func() { played <- p.Hand.Play(SineAt(p.rate(), high, time.Second)) }()
+		heard := p.record(time.Second)
+		if err := <-played; err != nil {
+			p.Error(err)
+		}
+		time.Sleep(200 * time.Millisecond)
+		if got := p.heard(heard, high-500); got < 900*time.Millisecond {
+			p.Errorf("the ear heard %d Hz for %v of a second", high-500, got)
+		}
+		if got := p.heard(c.mouth(), high); got < 900*time.Millisecond || got > 1100*time.Millisecond {
+			p.Errorf("the mouth spoke %d Hz for a second, heard for %v", high, got)
+		}
 	}},
 	{"pulses are told as digits", func(p *person) {
 		if p.NoPulses {
@@ -200,43 +264,43 @@ var laws = []struct {
 		p.Hand.Lift()
 		p.hears(hal.OffHook)
 		c := p.cord(nil)
-		if err := p.Hand.Play(Sine(800, time.Second)); err != nil {
+		if err := p.Hand.Play(p.sine(800, time.Second)); err != nil {
 			p.Fatal(err)
 		}
 		time.Sleep(500 * time.Millisecond)
-		if got := Heard(c.mouth(), 800); got < 900*time.Millisecond || got > 1100*time.Millisecond {
+		if got := p.heard(c.mouth(), 800); got < 900*time.Millisecond || got > 1100*time.Millisecond {
 			p.Errorf("a second of 800 Hz was heard for %v", got)
 		}
 	}},
 	{"what is written is heard", func(p *person) {
 		p.Hand.Lift()
 		p.hears(hal.OffHook)
-		p.cord(Sine(1000, 3*time.Second))
+		p.cord(p.sine(1000, 3*time.Second))
 		heard := p.record(time.Second)
-		if got := Heard(heard, 1000); got < 900*time.Millisecond || got > 1100*time.Millisecond {
+		if got := p.heard(heard, 1000); got < 900*time.Millisecond || got > 1100*time.Millisecond {
 			p.Errorf("the ear heard 1000 Hz for %v of a second", got)
 		}
 	}},
 	{"both ways at once", func(p *person) {
 		p.Hand.Lift()
 		p.hears(hal.OffHook)
-		c := p.cord(Sine(1000, 3*time.Second))
+		c := p.cord(p.sine(1000, 3*time.Second))
 		played := make(chan error)
-		go func() { played <- p.Hand.Play(Sine(500, time.Second)) }()
+		go func() { played <- p.Hand.Play(p.sine(500, time.Second)) }()
 		heard := p.record(time.Second)
 		if err := <-played; err != nil {
 			p.Error(err)
 		}
 		time.Sleep(200 * time.Millisecond)
-		if got := Heard(heard, 1000); got < 900*time.Millisecond {
+		if got := p.heard(heard, 1000); got < 900*time.Millisecond {
 			p.Errorf("the ear heard 1000 Hz for %v of a second", got)
 		}
-		if got := Heard(c.mouth(), 500); got < 900*time.Millisecond {
+		if got := p.heard(c.mouth(), 500); got < 900*time.Millisecond {
 			p.Errorf("the mouth spoke 500 Hz for a second, heard for %v", got)
 		}
 	}},
 	{"the ear hears nothing on the hook", func(p *person) {
-		p.cord(Sine(1000, 3*time.Second))
+		p.cord(p.sine(1000, 3*time.Second))
 		if level := level(p.record(time.Second)); level > -50 {
 			p.Errorf("the ear hears %.0f dBm0", level)
 		}
@@ -246,7 +310,7 @@ var laws = []struct {
 		p.hears(hal.OffHook)
 		start := time.Now()
 		for range 500 {
-			if err := p.Port.Write(new(hal.Frame)); err != nil {
+			if err := p.write(make([]int16, p.rate()/100)); err != nil {
 				p.Fatal(err)
 			}
 		}
@@ -402,11 +466,11 @@ var laws = []struct {
 		}
 		for range p.Port.Events() { // ends: it is closed
 		}
-		var f hal.Frame
-		if err := p.Port.Read(&f); err != io.EOF {
+		f := make([]int16, p.rate()/100)
+		if err := p.read(f); err != io.EOF {
 			p.Errorf("Read: %v, want io.EOF", err)
 		}
-		if err := p.Port.Write(&f); err == nil {
+		if err := p.write(f); err == nil {
 			p.Error("Write to a closed port succeeds")
 		}
 		if err := p.Port.Ring(cadence); err == nil {
@@ -468,11 +532,32 @@ func (p *person) ring(c hal.Cadence) {
 	}
 }
 
-func (p *person) read(f *hal.Frame) {
-	p.Helper()
-	if err := p.Port.Read(f); err != nil {
-		p.Fatal(err)
+// handset is the port as one; nil if it is none.
+func (p *person) handset() hal.Handset {
+	h, _ := p.Port.(hal.Handset)
+	return h
+}
+
+// What follows is at the port's rate.
+
+func (p *person) rate() int { return hal.RateOf(p.Port) }
+
+func (p *person) sine(hz int, d time.Duration) []int16 { return SineAt(p.rate(), hz, d) }
+
+func (p *person) heard(sound []int16, hz int) time.Duration { return HeardAt(p.rate(), sound, hz) }
+
+func (p *person) read(f []int16) error {
+	if h := p.handset(); h != nil {
+		return h.ReadSamples(f)
 	}
+	return p.Port.Read((*hal.Frame)(f))
+}
+
+func (p *person) write(f []int16) error {
+	if h := p.handset(); h != nil {
+		return h.WriteSamples(f)
+	}
+	return p.Port.Write((*hal.Frame)(f))
 }
 
 func (p *person) record(d time.Duration) []int16 {
@@ -484,11 +569,15 @@ func (p *person) record(d time.Duration) []int16 {
 // paced wants n frames to come every 10 ms.
 func (p *person) paced(n time.Duration) {
 	p.Helper()
-	var f hal.Frame
-	p.read(&f) // whatever waited
-	start := time.Now()
-	for range n {
-		p.read(&f)
+	f := make([]int16, p.rate()/100)
+	var start time.Time
+	for i := range n + 1 {
+		if err := p.read(f); err != nil {
+			p.Fatal(err)
+		}
+		if i == 0 { // whatever waited
+			start = time.Now()
+		}
 	}
 	if took := time.Since(start); took < n*hal.FrameTime*97/100 || took > n*hal.FrameTime*103/100 {
 		p.Errorf("%d frames took %v", n, took)
@@ -524,9 +613,9 @@ func (p *person) closes(before func()) {
 	before()
 	ended := make(chan error, 1)
 	go func() {
-		var f hal.Frame
+		f := make([]int16, p.rate()/100)
 		for {
-			if err := p.Port.Read(&f); err != nil {
+			if err := p.read(f); err != nil {
 				ended <- err
 				return
 			}
@@ -558,14 +647,14 @@ func (p *person) cord(ear []int16) *cord {
 	p.cords = append(p.cords, c)
 	go func() {
 		defer close(c.done)
-		var f hal.Frame
-		for p.Port.Read(&f) == nil {
+		f := make([]int16, p.rate()/100)
+		for p.read(f) == nil {
 			c.mu.Lock()
-			c.said = append(c.said, f[:]...)
+			c.said = append(c.said, f...)
 			c.mu.Unlock()
-			f = hal.Frame{}
-			ear = ear[copy(f[:], ear):]
-			if p.Port.Write(&f) != nil {
+			clear(f)
+			ear = ear[copy(f, ear):]
+			if p.write(f) != nil {
 				return
 			}
 		}

@@ -3,14 +3,12 @@ package sim
 import (
 	"slices"
 	"sync"
-
-	"github.com/ata-agent/ata-agent/hal"
 )
 
 // An ear hears each frame that is written to a port, with the number of its
 // first sample: what comes out of the receiver, or all that comes over the wires.
 type ear struct {
-	hear  func(at int64, f *hal.Frame)
+	hear  func(at int64, f []int16)
 	wires bool
 }
 
@@ -18,17 +16,17 @@ type ear struct {
 // writes it, until stop is called; a last call may still be under way then.
 // Nothing is heard while the loop is open. hear must neither wait nor keep the
 // frame.
-func (p *Port) Listen(hear func(*hal.Frame)) (stop func()) {
-	return p.listen(ear{func(_ int64, f *hal.Frame) { hear(f) }, false})
+func (p *telephone) Listen(hear func([]int16)) (stop func()) {
+	return p.listen(ear{func(_ int64, f []int16) { hear(f) }, false})
 }
 
 // ListenWires is Listen at the two wires, where a telephone's display hears what
 // is sent to it on the hook too.
-func (p *Port) ListenWires(hear func(*hal.Frame)) (stop func()) {
-	return p.listen(ear{func(_ int64, f *hal.Frame) { hear(f) }, true})
+func (p *Port) ListenWires(hear func([]int16)) (stop func()) {
+	return p.listen(ear{func(_ int64, f []int16) { hear(f) }, true})
 }
 
-func (p *Port) listen(one ear) (stop func()) {
+func (p *telephone) listen(one ear) (stop func()) {
 	e := &one
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -44,12 +42,12 @@ func (p *Port) listen(one ear) (stop func()) {
 
 // Record returns what the ear hears from now until stop is closed, or the port
 // is. It is as long as that took: where nothing was heard it is silent.
-func (p *Port) Record(stop <-chan struct{}) []int16 { return p.record(stop, false) }
+func (p *telephone) Record(stop <-chan struct{}) []int16 { return p.record(stop, false) }
 
 // RecordWires is Record at the two wires.
 func (p *Port) RecordWires(stop <-chan struct{}) []int16 { return p.record(stop, true) }
 
-func (p *Port) record(stop <-chan struct{}, wires bool) []int16 {
+func (p *telephone) record(stop <-chan struct{}, wires bool) []int16 {
 	r := recorder{from: p.sample()}
 	remove := p.listen(ear{r.hear, wires})
 	select {
@@ -67,16 +65,15 @@ type recorder struct {
 	sound []int16
 }
 
-func (r *recorder) hear(at int64, f *hal.Frame) {
+func (r *recorder) hear(at int64, f []int16) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	samples := f[:]
 	if at < r.from { // the frame during which recording began
-		samples = samples[min(r.from-at, hal.FrameSamples):]
+		f = f[min(r.from-at, int64(len(f))):]
 		at = r.from
 	}
 	r.silence(at)
-	r.sound = append(r.sound, samples...)
+	r.sound = append(r.sound, f...)
 }
 
 // silence fills up with silence to before sample at.

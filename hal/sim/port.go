@@ -41,7 +41,7 @@ type Options struct {
 	// Hybrid throws what the ear hears back into the mouth, as the meeting of
 	// two wires and four does: that many dB softer where it is loudest, spread
 	// over 3 ms. 0 is a telephone without an echo, 6 a bad one (ITU-T G.168
-	// asks for no worse).
+	// asks for no worse). A Handset has none.
 	Hybrid int
 
 	// Bell is told each time the bell starts to be rung (with its cadence)
@@ -56,8 +56,12 @@ type Options struct {
 // A Port is a simulated port and the telephone in it. It implements hal.Port
 // for the agent and hal.Hand for whoever plays the person. Except for Read and
 // Write, which belong to one goroutine, its methods may be called from any.
-type Port struct {
+type Port struct{ telephone }
+
+// A telephone is what a Port and a Handset have in common.
+type telephone struct {
 	name   string
+	rate   int       // of its samples
 	start  time.Time // sample 0
 	bell   func(hal.Cadence)
 	poles  func(reversed bool)
@@ -89,8 +93,16 @@ type Port struct {
 
 // New returns a port with its receiver on the hook.
 func New(name string, o Options) *Port {
-	p := &Port{
-		name: name, start: time.Now(), bell: o.Bell, poles: o.Polarity, hybrid: newHybrid(o.Hybrid),
+	p := new(Port)
+	p.plugIn(name, hal.SampleRate, o)
+	p.hybrid = newHybrid(o.Hybrid)
+	return p
+}
+
+// plugIn makes a telephone with its receiver on the hook.
+func (p *telephone) plugIn(name string, rate int, o Options) {
+	*p = telephone{
+		name: name, rate: rate, start: time.Now(), bell: o.Bell, poles: o.Polarity,
 		events: make(chan hal.Event, pending),
 		wake:   make(chan struct{}, 1),
 		done:   make(chan struct{}),
@@ -101,7 +113,6 @@ func New(name string, o Options) *Port {
 		sine:   sineTable(),
 	}
 	p.ears.Store(new([]*ear))
-	return p
 }
 
 // clean returns t for contacts that do not bounce.
@@ -116,26 +127,26 @@ func clean(t hook.Timing) hook.Timing {
 // SetTiming changes what the hook takes for a pulse, a flash and a receiver put
 // down, and what its pulses mean, from the next edge on. A Timing that
 // contradicts itself panics: hook.Timing.Check says so first.
-func (p *Port) SetTiming(t hook.Timing) {
+func (p *telephone) SetTiming(t hook.Timing) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.line.SetTiming(clean(t))
 }
 
 // Name returns the name given to New.
-func (p *Port) Name() string { return p.name }
+func (p *telephone) Name() string { return p.name }
 
 // Kind returns "sim".
-func (p *Port) Kind() string { return "sim" }
+func (p *telephone) Kind() string { return "sim" }
 
 // Events delivers what the hook and the dial say. A reader that is 256 events
 // behind misses the next.
-func (p *Port) Events() <-chan hal.Event { return p.events }
+func (p *telephone) Events() <-chan hal.Event { return p.events }
 
 // OffHook reports whether the port takes the receiver for lifted: through
 // pulses and flashes, and until it is clear that a receiver put down is no
 // flash.
-func (p *Port) OffHook() bool {
+func (p *telephone) OffHook() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.line.Lifted()
@@ -143,7 +154,7 @@ func (p *Port) OffHook() bool {
 
 // Close hangs up nothing: it takes the port away. Events is closed, Read
 // returns io.EOF, and every hand lets go with an error.
-func (p *Port) Close() error {
+func (p *telephone) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -161,7 +172,7 @@ func (p *Port) Close() error {
 // ---- the loop
 
 // edge opens or closes the loop at an instant. p.mu is held.
-func (p *Port) edge(at time.Time, closed bool) {
+func (p *telephone) edge(at time.Time, closed bool) {
 	if p.closed {
 		return
 	}
@@ -171,7 +182,7 @@ func (p *Port) edge(at time.Time, closed bool) {
 }
 
 // expire lets the decoder decide what has become due.
-func (p *Port) expire() {
+func (p *telephone) expire() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -182,7 +193,7 @@ func (p *Port) expire() {
 }
 
 // tell sends events and waits for the next deadline. p.mu is held.
-func (p *Port) tell(events []hal.Event) {
+func (p *telephone) tell(events []hal.Event) {
 	for _, e := range events {
 		if e.Kind == hal.OffHook {
 			p.next = p.frame() // what was before is not spoken
@@ -206,7 +217,7 @@ func (p *Port) tell(events []hal.Event) {
 	}
 }
 
-func (p *Port) awake() {
+func (p *telephone) awake() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -257,18 +268,23 @@ func (p *Port) Reversed() bool {
 
 // sample returns the number of the sample that sounds now; frame that of its
 // frame. Both run on while the receiver is on the hook.
-func (p *Port) sample() int64 {
-	return int64(time.Since(p.start)) / int64(time.Second/hal.SampleRate)
+func (p *telephone) sample() int64 {
+	return time.Since(p.start).Microseconds() * int64(p.rate) / 1e6
 }
 
-func (p *Port) frame() int64 { return int64(time.Since(p.start) / hal.FrameTime) }
+func (p *telephone) frame() int64 { return int64(time.Since(p.start) / hal.FrameTime) }
 
 // Read waits for the next 10 ms from the mouthpiece. Frames end on a grid of
 // 10 ms that began with New, so that they do not drift; while the receiver is
 // on the hook there are none but under TransmitOnHook. A reader that is late
 // gets up to 250 ms at once and misses what is older. While the loop is open, as
 // in a flash, the mouth is silent.
-func (p *Port) Read(f *hal.Frame) error {
+func (p *Port) Read(f *hal.Frame) error { return p.read(f[:]) }
+
+func (p *telephone) read(f []int16) error {
+	if len(f) != p.rate/framesPerSecond {
+		return errFrame
+	}
 	for {
 		p.mu.Lock()
 		if p.closed {
@@ -286,7 +302,7 @@ func (p *Port) Read(f *hal.Frame) error {
 		now := p.frame()
 		p.next = max(p.next, now-backlog)
 		if p.next < now {
-			p.speak(f, p.next*hal.FrameSamples)
+			p.speak(f, p.next*int64(len(f)))
 			p.next++
 			p.mu.Unlock()
 			return nil
@@ -311,7 +327,12 @@ func (p *Port) Read(f *hal.Frame) error {
 // or after those written before; what is more than 250 ms ahead of the ear is
 // dropped, and so is everything while the loop is open. On the hook, under
 // TransmitOnHook, they come over the wires alone, and not while the bell sounds.
-func (p *Port) Write(f *hal.Frame) error {
+func (p *Port) Write(f *hal.Frame) error { return p.write(f[:]) }
+
+func (p *telephone) write(f []int16) error {
+	if len(f) != p.rate/framesPerSecond {
+		return errFrame
+	}
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -324,7 +345,7 @@ func (p *Port) Write(f *hal.Frame) error {
 		p.mu.Unlock()
 		return nil
 	}
-	at := p.play * hal.FrameSamples
+	at := p.play * int64(len(f))
 	wires := ear || !p.clapper(p.start.Add(time.Duration(p.play)*hal.FrameTime))
 	p.play++
 	if wires {
@@ -339,11 +360,13 @@ func (p *Port) Write(f *hal.Frame) error {
 	return nil
 }
 
+var errFrame = errors.New("that is not 10 ms at the rate of this handset")
+
 // ---- the bell
 
 // Ring rings the bell, or stops it with the zero Cadence. A lifted receiver
 // does not ring: the person was faster.
-func (p *Port) Ring(c hal.Cadence) error {
+func (p *telephone) Ring(c hal.Cadence) error {
 	for _, step := range c.Steps {
 		if step < 0 {
 			return fmt.Errorf("port %s: a bell cannot ring for %v", p.name, step)
@@ -365,7 +388,7 @@ func (p *Port) Ring(c hal.Cadence) error {
 }
 
 // ring changes what the bell does, and lets go of p.mu.
-func (p *Port) ring(c hal.Cadence) {
+func (p *telephone) ring(c hal.Cadence) {
 	changed := c != p.cadence
 	if changed {
 		p.cadence, p.rung = c, time.Now()
@@ -378,7 +401,7 @@ func (p *Port) ring(c hal.Cadence) {
 
 // Ringing reports whether the bell is being rung, in a pause of its cadence
 // too.
-func (p *Port) Ringing() bool {
+func (p *telephone) Ringing() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.cadence.Steps[0] != 0
@@ -386,7 +409,7 @@ func (p *Port) Ringing() bool {
 
 // Cadence returns what the bell is being rung with and since when; the zero
 // Cadence for a silent bell.
-func (p *Port) Cadence() (hal.Cadence, time.Time) {
+func (p *telephone) Cadence() (hal.Cadence, time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.cadence, p.rung
@@ -394,14 +417,14 @@ func (p *Port) Cadence() (hal.Cadence, time.Time) {
 
 // Sounds reports whether the clapper strikes at an instant, as the bell is rung
 // now: not in a pause, and not before it began.
-func (p *Port) Sounds(at time.Time) bool {
+func (p *telephone) Sounds(at time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.clapper(at)
 }
 
 // clapper is Sounds. p.mu is held.
-func (p *Port) clapper(at time.Time) bool {
+func (p *telephone) clapper(at time.Time) bool {
 	c := p.cadence
 	if c.Steps[0] == 0 || at.Before(p.rung) {
 		return false
@@ -433,7 +456,7 @@ var (
 
 // Lift takes the receiver off the hook. A bell that rings stops at once, as a
 // line card stops it when current flows.
-func (p *Port) Lift() {
+func (p *telephone) Lift() {
 	p.mu.Lock()
 	if p.closed || p.lifted {
 		p.mu.Unlock()
@@ -446,7 +469,7 @@ func (p *Port) Lift() {
 
 // HangUp puts the receiver down. What was being pressed, dialled or played
 // ends. The port tells OnHook when it is clear that this was no flash.
-func (p *Port) HangUp() {
+func (p *telephone) HangUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || !p.lifted {
@@ -460,7 +483,7 @@ func (p *Port) HangUp() {
 // Flash presses the hook for 200 ms, or where the port's Timing takes that for
 // something else, for a time that it takes for a flash. On a receiver that is on
 // the hook it does nothing.
-func (p *Port) Flash() {
+func (p *telephone) Flash() {
 	p.mu.Lock()
 	d, t := flashTime, p.line.Timing()
 	p.mu.Unlock()
@@ -471,7 +494,7 @@ func (p *Port) Flash() {
 }
 
 // Hush stops what Play is speaking; Play returns with an error.
-func (p *Port) Hush() {
+func (p *telephone) Hush() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sounds = slices.DeleteFunc(p.sounds, func(s sound) bool { return s.samples != nil })
@@ -483,12 +506,7 @@ func (p *Port) Hush() {
 // returns when the last has sounded. A comma is a pause of a second. The
 // receiver must be lifted; Press ends with an error when it is put down.
 func (p *Port) Press(digits string) error {
-	for _, d := range digits {
-		if _, _, ok := dtmf(d); !ok && d != ',' {
-			return fmt.Errorf("port %s: cannot press %q: the keys are 0-9, *, #, A-D, and a comma pauses for a second", p.name, d)
-		}
-	}
-	free, err := p.take()
+	free, err := p.reach(digits)
 	if err != nil {
 		return err
 	}
@@ -507,7 +525,7 @@ func (p *Port) Press(digits string) error {
 		at += toneOn + toneOff
 	}
 	p.mu.Unlock()
-	return p.wait(down, nil, span8k(at-first))
+	return p.wait(down, nil, p.span(at-first))
 }
 
 // Dial sends digits 0-9 as pulses, ten a second, and returns when the last is
@@ -536,7 +554,7 @@ func (p *Port) Dial(digits string) error {
 // Play speaks samples into the mouthpiece, mixed with what is pressed, and
 // returns when the last was spoken. The receiver must be lifted; Play ends with
 // an error when it is put down. The samples must not change meanwhile.
-func (p *Port) Play(samples []int16) error {
+func (p *telephone) Play(samples []int16) error {
 	p.mu.Lock()
 	if err := p.ready(); err != nil {
 		p.mu.Unlock()
@@ -545,11 +563,21 @@ func (p *Port) Play(samples []int16) error {
 	down, hushed, at := p.down, p.hushed, p.sample()
 	p.say(sound{from: at, to: at + int64(len(samples)), samples: samples})
 	p.mu.Unlock()
-	return p.wait(down, hushed, span8k(int64(len(samples))))
+	return p.wait(down, hushed, p.span(int64(len(samples))))
+}
+
+// reach waits for the finger and a lifted receiver, if there are such keys.
+func (p *telephone) reach(digits string) (free func(), err error) {
+	for _, d := range digits {
+		if _, _, ok := dtmf(d); !ok && d != ',' {
+			return nil, fmt.Errorf("port %s: cannot press %q: the keys are 0-9, *, #, A-D, and a comma pauses for a second", p.name, d)
+		}
+	}
+	return p.take()
 }
 
 // take waits for the finger and a lifted receiver; free lets the finger go.
-func (p *Port) take() (free func(), err error) {
+func (p *telephone) take() (free func(), err error) {
 	select {
 	case p.finger <- struct{}{}:
 	case <-p.done:
@@ -565,7 +593,7 @@ func (p *Port) take() (free func(), err error) {
 }
 
 // ready returns why nothing can be said into the port now. p.mu is held.
-func (p *Port) ready() error {
+func (p *telephone) ready() error {
 	switch {
 	case p.closed:
 		return fmt.Errorf("port %s: %w", p.name, errClosed)
@@ -576,7 +604,7 @@ func (p *Port) ready() error {
 }
 
 // wait lets time pass, or returns why it must not. hushed may be nil.
-func (p *Port) wait(down, hushed <-chan struct{}, d time.Duration) error {
+func (p *telephone) wait(down, hushed <-chan struct{}, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -604,7 +632,7 @@ const (
 
 // pulse opens and closes the loop. The decoder is told when each edge should
 // have been, so that a busy machine dials no wrong number.
-func (p *Port) pulse(spans []span) error {
+func (p *telephone) pulse(spans []span) error {
 	free, err := p.take()
 	if err != nil {
 		return err

@@ -25,6 +25,9 @@ var (
 	_ hal.OnHookTransmitter = (*sim.Port)(nil)
 	_ hal.Reverser          = (*sim.Port)(nil)
 	_ hal.Lamp              = (*sim.Lamp)(nil)
+	_ hal.Port              = (*sim.Handset)(nil)
+	_ hal.Hand              = (*sim.Handset)(nil)
+	_ hal.Handset           = (*sim.Handset)(nil)
 )
 
 func TestPort(t *testing.T) {
@@ -32,6 +35,17 @@ func TestPort(t *testing.T) {
 		p := sim.New("1", sim.Options{})
 		return haltest.Rig{Port: p, Hand: p, Wires: p}
 	})
+}
+
+func TestHandset(t *testing.T) {
+	for _, rate := range []int{8000, 16000, 32000, 48000} {
+		t.Run(fmt.Sprint(rate), func(t *testing.T) {
+			haltest.RunVirtual(t, func(t *testing.T) haltest.Rig {
+				h := sim.NewHandset("1", rate, sim.Options{})
+				return haltest.Rig{Port: h, Hand: h, NoPulses: true}
+			})
+		})
+	}
 }
 
 func TestLamp(t *testing.T) {
@@ -644,7 +658,7 @@ func TestWhatCannotBePlayedIsDropped(t *testing.T) {
 		p.Lift()
 		stop := make(chan struct{})
 		heard := 0
-		remove := p.Listen(func(*hal.Frame) { heard++ })
+		remove := p.Listen(func([]int16) { heard++ })
 		for range 100 {
 			_ = p.Write(new(hal.Frame))
 		}
@@ -771,7 +785,7 @@ func TestSoundAllocatesNothing(t *testing.T) {
 	virtual(t, sim.Options{Hybrid: 6}, func(t *testing.T, p *sim.Port) {
 		p.Lift()
 		frames := 0
-		defer p.Listen(func(*hal.Frame) { frames++ })()
+		defer p.Listen(func([]int16) { frames++ })()
 		go p.Play(haltest.Sine(1000, 10*time.Second))
 		go p.Press("12345678901234567890")
 		var f hal.Frame

@@ -74,21 +74,21 @@ type sound struct {
 
 // say puts a sound into the mouthpiece. Sounds that nobody can read any more are
 // forgotten here, for a port without a reader. p.mu is held.
-func (p *Port) say(s sound) {
-	gone := (p.frame() - backlog) * hal.FrameSamples
+func (p *telephone) say(s sound) {
+	gone := (p.frame() - backlog) * int64(p.rate/framesPerSecond)
 	p.sounds = slices.DeleteFunc(p.sounds, func(s sound) bool { return s.to < gone })
 	p.sounds = append(p.sounds, s)
 }
 
 // speak makes the frame that begins with sample at. p.mu is held.
-func (p *Port) speak(f *hal.Frame, at int64) {
-	*f = hal.Frame{}
+func (p *telephone) speak(f []int16, at int64) {
+	clear(f)
 	left := p.sounds[:0]
 	for _, s := range p.sounds {
 		if !p.open {
 			s.add(f, at, p.sine)
 		}
-		if s.to > at+hal.FrameSamples {
+		if s.to > at+int64(len(f)) {
 			left = append(left, s)
 		}
 	}
@@ -128,7 +128,7 @@ func newHybrid(loss int) *hybrid {
 }
 
 // heard keeps the frame that begins with sample at.
-func (h *hybrid) heard(at int64, f *hal.Frame) {
+func (h *hybrid) heard(at int64, f []int16) {
 	if h == nil {
 		return
 	}
@@ -138,11 +138,11 @@ func (h *hybrid) heard(at int64, f *hal.Frame) {
 	for i, x := range f {
 		h.ear[(at+int64(i))%int64(len(h.ear))] = x
 	}
-	h.end = at + hal.FrameSamples
+	h.end = at + int64(len(f))
 }
 
 // throwBack adds the echo to the frame that begins with sample at.
-func (h *hybrid) throwBack(f *hal.Frame, at int64) {
+func (h *hybrid) throwBack(f []int16, at int64) {
 	if h == nil {
 		return
 	}
@@ -159,8 +159,8 @@ func (h *hybrid) throwBack(f *hal.Frame, at int64) {
 }
 
 // add adds what of s falls into the frame that begins with sample at.
-func (s *sound) add(f *hal.Frame, at int64, sine *[sineSize]int16) {
-	first, last := max(s.from, at), min(s.to, at+hal.FrameSamples)
+func (s *sound) add(f []int16, at int64, sine *[sineSize]int16) {
+	first, last := max(s.from, at), min(s.to, at+int64(len(f)))
 	for n := first; n < last; n++ {
 		into := n - s.from
 		var v int32
@@ -176,5 +176,10 @@ func (s *sound) add(f *hal.Frame, at int64, sine *[sineSize]int16) {
 
 func clamp(v int32) int16 { return int16(min(max(v, math.MinInt16), math.MaxInt16)) }
 
-// span8k is how long n samples take.
-func span8k(n int64) time.Duration { return time.Duration(n) * (time.Second / hal.SampleRate) }
+// framesPerSecond is how many 10 ms there are in one.
+const framesPerSecond = int(time.Second / hal.FrameTime)
+
+// span is how long n samples take.
+func (p *telephone) span(n int64) time.Duration {
+	return time.Duration(n) * time.Second / time.Duration(p.rate)
+}

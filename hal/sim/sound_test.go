@@ -21,7 +21,7 @@ func BenchmarkSpeak(b *testing.B) {
 	var f hal.Frame
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		p.speak(&f, int64(i%99)*hal.FrameSamples)
+		p.speak(f[:], int64(i%99)*hal.FrameSamples)
 	}
 }
 

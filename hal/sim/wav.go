@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/ata-agent/ata-agent/hal"
 )
@@ -18,22 +19,23 @@ const (
 	wavExtensible = 0xfffe // the format stands 24 bytes further
 )
 
-// wavLongest keeps a wrong file from filling a small device's memory.
+// wavLongest, in samples, keeps a wrong file from filling a small device's memory.
 const wavLongest = 30 * 60 * hal.SampleRate
 
-// ReadWAV reads a recording: 8000 Hz, mono, linear 16 bit, A-law or mu-law,
-// half an hour at most. An error says what the file is instead.
-func ReadWAV(r io.Reader) ([]int16, error) {
+// ReadWAV reads a recording and its rate: mono, linear 16 bit, A-law or mu-law, at
+// a rate that a handset may have; half an hour at 8000 Hz at most. An error says
+// what the file is instead.
+func ReadWAV(r io.Reader) (samples []int16, rate int, err error) {
 	in := bufio.NewReader(r)
 	var head [12]byte
 	if _, err := io.ReadFull(in, head[:]); err != nil || string(head[:4]) != "RIFF" || string(head[8:]) != "WAVE" {
-		return nil, errors.New("this is no WAV file: it does not begin with RIFF and WAVE")
+		return nil, 0, errors.New("this is no WAV file: it does not begin with RIFF and WAVE")
 	}
 	var format uint16
 	for {
 		var chunk [8]byte
 		if _, err := io.ReadFull(in, chunk[:]); err != nil {
-			return nil, errors.New("the WAV file holds no sound: it ends before its data")
+			return nil, 0, errors.New("the WAV file holds no sound: it ends before its data")
 		}
 		size := int64(binary.LittleEndian.Uint32(chunk[4:]))
 		rest := size + size&1 // chunks begin at even places
@@ -41,42 +43,42 @@ func ReadWAV(r io.Reader) ([]int16, error) {
 		case "fmt ":
 			body := make([]byte, min(size, 40))
 			if _, err := io.ReadFull(in, body); err != nil || size < 16 {
-				return nil, errors.New("the WAV file does not say its format: its fmt chunk is cut short")
+				return nil, 0, errors.New("the WAV file does not say its format: its fmt chunk is cut short")
 			}
-			var err error
-			if format, err = wavFormat(body); err != nil {
-				return nil, err
+			if format, rate, err = wavFormat(body); err != nil {
+				return nil, 0, err
 			}
 			rest -= int64(len(body))
 		case "data":
 			if format == 0 {
-				return nil, errors.New("the WAV file does not say its format before its data")
+				return nil, 0, errors.New("the WAV file does not say its format before its data")
 			}
-			return wavSamples(in, format, size)
+			samples, err = wavSamples(in, format, size)
+			return samples, rate, err
 		}
 		if _, err := io.CopyN(io.Discard, in, rest); err != nil {
-			return nil, fmt.Errorf("the WAV file is cut short in its chunk %q", chunk[:4])
+			return nil, 0, fmt.Errorf("the WAV file is cut short in its chunk %q", chunk[:4])
 		}
 	}
 }
 
-// wavFormat returns how the samples are coded.
-func wavFormat(b []byte) (uint16, error) {
-	format := binary.LittleEndian.Uint16(b)
+// wavFormat returns how the samples are coded, and their rate.
+func wavFormat(b []byte) (format uint16, rate int, err error) {
+	format = binary.LittleEndian.Uint16(b)
 	channels := binary.LittleEndian.Uint16(b[2:])
-	rate := binary.LittleEndian.Uint32(b[4:])
+	rate = int(binary.LittleEndian.Uint32(b[4:]))
 	bits := binary.LittleEndian.Uint16(b[14:])
 	if format == wavExtensible && len(b) >= 26 {
 		format = binary.LittleEndian.Uint16(b[24:])
 	}
-	if channels != 1 || rate != hal.SampleRate {
-		return 0, fmt.Errorf("the WAV file has %d channels at %d Hz; a telephone wants one at %d Hz", channels, rate, hal.SampleRate)
+	if channels != 1 || !slices.Contains(rates[:], rate) {
+		return 0, 0, fmt.Errorf("the WAV file has %d channels at %d Hz; a telephone wants one at %d Hz, a handset at %d, %d or %d", channels, rate, rates[0], rates[1], rates[2], rates[3])
 	}
 	switch {
 	case format == wavPCM && bits == 16, format == wavALaw && bits == 8, format == wavMuLaw && bits == 8:
-		return format, nil
+		return format, rate, nil
 	}
-	return 0, fmt.Errorf("the WAV file is coded in format %d with %d bits; a telephone wants 16 bits linear, A-law or mu-law", format, bits)
+	return 0, 0, fmt.Errorf("the WAV file is coded in format %d with %d bits; a telephone wants 16 bits linear, A-law or mu-law", format, bits)
 }
 
 // wavSamples reads size bytes, or to the end where a program that could not
@@ -91,7 +93,7 @@ func wavSamples(r io.Reader, format uint16, size int64) ([]int16, error) {
 		return nil, fmt.Errorf("cannot read the WAV file's sound: %w", err)
 	}
 	if int64(len(data)) > wavLongest*width {
-		return nil, fmt.Errorf("the WAV file is longer than %d minutes", wavLongest/hal.SampleRate/60)
+		return nil, fmt.Errorf("the WAV file is longer than %d minutes at 8000 Hz", wavLongest/hal.SampleRate/60)
 	}
 	samples := make([]int16, int64(len(data))/width)
 	for i := range samples {
@@ -107,8 +109,8 @@ func wavSamples(r io.Reader, format uint16, size int64) ([]int16, error) {
 	return samples, nil
 }
 
-// WriteWAV writes a recording of 8000 Hz, mono, linear 16 bit.
-func WriteWAV(w io.Writer, samples []int16) error {
+// WriteWAV writes a recording at a rate, mono, linear 16 bit.
+func WriteWAV(w io.Writer, samples []int16, rate int) error {
 	const head = 44
 	b := make([]byte, 0, head+2*len(samples))
 	b = append(b, "RIFF"...)
@@ -117,8 +119,8 @@ func WriteWAV(w io.Writer, samples []int16) error {
 	b = binary.LittleEndian.AppendUint32(b, 16)
 	b = binary.LittleEndian.AppendUint16(b, wavPCM)
 	b = binary.LittleEndian.AppendUint16(b, 1)
-	b = binary.LittleEndian.AppendUint32(b, hal.SampleRate)
-	b = binary.LittleEndian.AppendUint32(b, 2*hal.SampleRate)
+	b = binary.LittleEndian.AppendUint32(b, uint32(rate))
+	b = binary.LittleEndian.AppendUint32(b, 2*uint32(rate))
 	b = binary.LittleEndian.AppendUint16(b, 2)
 	b = binary.LittleEndian.AppendUint16(b, 16)
 	b = append(b, "data"...)

@@ -74,26 +74,26 @@ func TestReadWAV(t *testing.T) {
 
 		{"nothing", nil, nil, "this is no WAV file: it does not begin with RIFF and WAVE"},
 		{"an MP3", []byte("ID3\x04 and so on, for a while"), nil, "this is no WAV file: it does not begin with RIFF and WAVE"},
-		{"44100 Hz stereo", wav{1, 2, 44100, 16, pcm, "", "", 0, false}.bytes(), nil, "the WAV file has 2 channels at 44100 Hz; a telephone wants one at 8000 Hz"},
+		{"44100 Hz stereo", wav{1, 2, 44100, 16, pcm, "", "", 0, false}.bytes(), nil, "the WAV file has 2 channels at 44100 Hz; a telephone wants one at 8000 Hz, a handset at 16000, 32000 or 48000"},
 		{"8 bits linear", wav{1, 1, 8000, 8, pcm, "", "", 0, false}.bytes(), nil, "the WAV file is coded in format 1 with 8 bits; a telephone wants 16 bits linear, A-law or mu-law"},
 		{"GSM", wav{0x31, 1, 8000, 0, pcm, "", "", 0, false}.bytes(), nil, "the WAV file is coded in format 49 with 0 bits; a telephone wants 16 bits linear, A-law or mu-law"},
 		{"a short format", []byte("RIFF\x00\x00\x00\x00WAVEfmt \x04\x00\x00\x00abcd"), nil, "the WAV file does not say its format: its fmt chunk is cut short"},
 		{"no format", []byte("RIFF\x00\x00\x00\x00WAVEdata\x00\x00\x00\x00"), nil, "the WAV file does not say its format before its data"},
 		{"cut short", wav{1, 1, 8000, 16, pcm, "", "", 0, false}.bytes()[:38], nil, "the WAV file holds no sound: it ends before its data"},
 		{"cut short in a chunk", wav{1, 1, 8000, 16, pcm, "", odd, 0, false}.bytes()[:47], nil, `the WAV file is cut short in its chunk "LIST"`},
-		{"too long", wav{6, 1, 8000, 8, make([]byte, 30*60*8000+1), "", "", 0, false}.bytes(), nil, "the WAV file is longer than 30 minutes"},
+		{"too long", wav{6, 1, 8000, 8, make([]byte, 30*60*8000+1), "", "", 0, false}.bytes(), nil, "the WAV file is longer than 30 minutes at 8000 Hz"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := sim.ReadWAV(bytes.NewReader(tt.file))
+			got, rate, err := sim.ReadWAV(bytes.NewReader(tt.file))
 			if tt.err != "" {
 				if err == nil || err.Error() != tt.err {
 					t.Errorf("got %v, want %s", err, tt.err)
 				}
 				return
 			}
-			if err != nil || !slices.Equal(got, tt.want) {
-				t.Errorf("got %v, %v, want %v", got, err, tt.want)
+			if err != nil || !slices.Equal(got, tt.want) || rate != 8000 {
+				t.Errorf("got %v at %d, %v, want %v", got, rate, err, tt.want)
 			}
 		})
 	}
@@ -107,7 +107,7 @@ func TestEveryCode(t *testing.T) {
 		all[i] = byte(i)
 	}
 	for format, law := range map[uint16]g711.Law{6: g711.A, 7: g711.Mu} {
-		got, err := sim.ReadWAV(bytes.NewReader(wav{format, 1, 8000, 8, all, "", "", 0, false}.bytes()))
+		got, _, err := sim.ReadWAV(bytes.NewReader(wav{format, 1, 8000, 8, all, "", "", 0, false}.bytes()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,17 +122,17 @@ func TestEveryCode(t *testing.T) {
 func TestWriteWAV(t *testing.T) {
 	want := []int16{0, 1, -1, 32767, -32768, 1234}
 	var b bytes.Buffer
-	if err := sim.WriteWAV(&b, want); err != nil {
+	if err := sim.WriteWAV(&b, want, 16000); err != nil {
 		t.Fatal(err)
 	}
-	file := wav{1, 1, 8000, 16, b.Bytes()[44:], "", "", 0, false}.bytes()
+	file := wav{1, 1, 16000, 16, b.Bytes()[44:], "", "", 0, false}.bytes()
 	binary.LittleEndian.PutUint32(file[4:], uint32(len(file)-8))
 	if !bytes.Equal(b.Bytes(), file) {
 		t.Errorf("written\n%q\nwant\n%q", b.Bytes(), file)
 	}
-	got, err := sim.ReadWAV(&b)
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("read again: %v, %v", got, err)
+	got, rate, err := sim.ReadWAV(&b)
+	if err != nil || !slices.Equal(got, want) || rate != 16000 {
+		t.Errorf("read again: %v at %d, %v", got, rate, err)
 	}
 }
 
@@ -140,7 +140,7 @@ func FuzzReadWAV(f *testing.F) {
 	f.Add(wav{1, 1, 8000, 16, []byte{1, 2, 3, 4}, "", "", 0, false}.bytes())
 	f.Add(wav{7, 1, 8000, 8, []byte{1, 2, 3}, "LIST\x01\x00\x00\x00a\x00", "", 9, true}.bytes())
 	f.Fuzz(func(t *testing.T, file []byte) {
-		samples, err := sim.ReadWAV(bytes.NewReader(file))
+		samples, _, err := sim.ReadWAV(bytes.NewReader(file))
 		if err != nil {
 			if samples != nil || !strings.Contains(err.Error(), "WAV") {
 				t.Errorf("%d samples and %v", len(samples), err)

@@ -54,6 +54,7 @@ type Request struct {
 	State   string        `json:"state,omitempty"`
 	Time    time.Duration `json:"ns,omitempty"`
 	Samples Sound         `json:"samples,omitempty"`
+	Rate    int           `json:"rate,omitempty"` // of Samples, a second; 0 is 8000
 }
 
 // A Reply is one line to the client.
@@ -64,13 +65,14 @@ type Reply struct {
 
 	Status  *status.Snapshot `json:"status,omitempty"`
 	Samples Sound            `json:"samples,omitempty"`
+	Rate    int              `json:"rate,omitempty"` // of Samples, a second
 	Moved   []status.Moved   `json:"moved,omitempty"`
 	Probed  []status.Probed  `json:"probed,omitempty"`
 	Trace   []trace.Message  `json:"trace,omitempty"`
 }
 
-// Sound is linear samples, 8000 a second; in JSON it is the base64 of 16 bits
-// each, the low byte first.
+// Sound is linear samples; in JSON it is the base64 of 16 bits each, the low byte
+// first.
 type Sound []int16
 
 // MarshalJSON packs the samples.
@@ -102,8 +104,8 @@ func (s *Sound) UnmarshalJSON(data []byte) error {
 // small device.
 const (
 	maxClients = 8
-	maxPlay    = 60 * time.Second // a request of 1.3 MB
-	maxRecord  = 5 * time.Minute
+	maxPlay    = 60 * time.Second // at 8000 samples a second, a request of 1.3 MB
+	maxRecord  = 5 * time.Minute  // likewise
 	maxWait    = time.Hour
 	maxDigits  = 64
 	maxLine    = 2 << 20               // bytes of a request: maxPlay in base64, and room

@@ -315,6 +315,7 @@ func TestSaysWhatWouldBeRight(t *testing.T) {
 		{Request{Do: Wait, Port: "1", State: "talkin"}, `there is no state "talkin"`, "did you mean talking?"},
 		{Request{Do: "sing"}, `"sing" cannot be asked`, ""},
 		{Request{Do: Play, Port: "1", Samples: make(Sound, 60*8000+1)}, "the sound is too long", ""},
+		{Request{Do: Play, Port: "1", Samples: make(Sound, 80), Rate: 16000}, "port fxs speaks 8000 samples a second, and the sound has 16000", "sox in.wav -r 8000 out.wav"},
 	} {
 		r := e.ask(t, row.req)
 		if !strings.Contains(r.Error, row.error) || !strings.Contains(r.Hint, row.hint) {

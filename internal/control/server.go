@@ -2,6 +2,7 @@ package control
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -316,7 +317,7 @@ func (s *Server) move(ctx context.Context, port hal.Port, hand hal.Hand, req Req
 		hand.Flash()
 		return Reply{}
 	case Record:
-		return record(ctx, hand, req.Time, more)
+		return record(ctx, hand, hal.RateOf(port), req.Time, more)
 	}
 	select {
 	case s.hands[port.Name()] <- struct{}{}:
@@ -331,8 +332,12 @@ func (s *Server) move(ctx context.Context, port hal.Port, hand hal.Hand, req Req
 	case Dial:
 		err = each(ctx, req.Digits, "0123456789", hand.Dial)
 	case Play:
+		rate := hal.RateOf(port)
+		if n := cmp.Or(req.Rate, hal.SampleRate); n != rate {
+			return Reply{Error: fmt.Sprintf("port %s speaks %d samples a second, and the sound has %d", port.Name(), rate, n), Hint: fmt.Sprintf("sox in.wav -r %d out.wav", rate), Wrong: true}
+		}
 		if len(req.Samples) > int(maxPlay/time.Second)*hal.SampleRate {
-			return Reply{Error: "the sound is too long", Hint: fmt.Sprintf("at most %v can be played at once", maxPlay), Wrong: true}
+			return Reply{Error: "the sound is too long", Hint: fmt.Sprintf("at most %v can be played at once", maxPlay*hal.SampleRate/time.Duration(rate)), Wrong: true}
 		}
 		played := make(chan error, 1)
 		go func() { played <- hand.Play(req.Samples) }()
@@ -417,9 +422,9 @@ func each(ctx context.Context, digits, allowed string, dial func(string) error) 
 }
 
 // record listens for a while, or until the client says stop or goes away.
-func record(ctx context.Context, hand hal.Hand, limit time.Duration, more <-chan Request) Reply {
-	if limit <= 0 || limit > maxRecord {
-		limit = maxRecord
+func record(ctx context.Context, hand hal.Hand, rate int, limit time.Duration, more <-chan Request) Reply {
+	if most := maxRecord * hal.SampleRate / time.Duration(rate); limit <= 0 || limit > most {
+		limit = most
 	}
 	end := make(chan struct{})
 	go func() {
@@ -430,7 +435,7 @@ func record(ctx context.Context, hand hal.Hand, limit time.Duration, more <-chan
 		case <-more: // whatever it says, the client is done listening
 		}
 	}()
-	return Reply{Samples: hand.Record(end)}
+	return Reply{Samples: hand.Record(end), Rate: rate}
 }
 
 // wait looks at the snapshot until a port is in a state.

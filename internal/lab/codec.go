@@ -10,10 +10,18 @@ import (
 // SDP. It has them from the agent, where they are tried on the ITU's vectors.
 var others = []string{"G722", "G726-32", "AAL2-G726-32"}
 
-// A farCodec is both ways of a far end's sound.
+// rate is how many samples a second the sound has.
+func (m media) rate() int {
+	if m.name == "G722" {
+		return 16000
+	}
+	return 8000
+}
+
+// A farCodec is both ways of a far end's sound, each at the rate of its media.
 type farCodec struct {
-	up, down resample.Converter
-	g722     struct {
+	up   resample.Converter // of what is not coded as was agreed
+	g722 struct {
 		g722.Encoder
 		g722.Decoder
 	}
@@ -26,7 +34,6 @@ type farCodec struct {
 func newFarCodec() *farCodec {
 	c := new(farCodec)
 	c.up.Set(8000, 16000)
-	c.down.Set(16000, 8000)
 	return c
 }
 
@@ -39,10 +46,8 @@ func (c *farCodec) write(p []byte, m media, s []int16) []byte {
 		}
 		return p
 	case "G722":
-		wide := make([]int16, 2*len(s))
-		c.up.Convert(wide, s)
-		out := make([]byte, len(s))
-		c.g722.Encode(out, wide)
+		out := make([]byte, len(s)/2)
+		c.g722.Encode(out, s)
 		return append(p, out...)
 	}
 	c.g726.Encoder.Packing = packing(m.name)
@@ -59,12 +64,15 @@ func (c *farCodec) read(m media, pt uint8, b []byte) []int16 {
 		for i := range b {
 			s[i] = decode(pt, b[i])
 		}
-		return s
-	case m.name == "G722":
+		if m.rate() == 8000 {
+			return s
+		}
 		wide := make([]int16, 2*len(b))
-		c.g722.Decode(wide, b)
-		s := make([]int16, len(b))
-		c.down.Convert(s, wide)
+		c.up.Convert(wide, s)
+		return wide
+	case m.name == "G722":
+		s := make([]int16, 2*len(b))
+		c.g722.Decode(s, b)
 		return s
 	}
 	c.g726.Decoder.Packing = packing(m.name)

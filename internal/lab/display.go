@@ -26,7 +26,7 @@ import (
 // tone of 75 to 85 ms with the key D, and reads the modem without a seizure.
 type display struct {
 	tell func(string)
-	hand handset           // with which it lifts and puts down in Japan; nil elsewhere
+	hand hand              // with which it lifts and puts down in Japan; nil elsewhere
 	say  func(key []int16) // into the mouth, and returns at once; nil: it keeps silent
 
 	mu       sync.Mutex
@@ -175,8 +175,8 @@ func (d *display) hear(f []int16, off bool) {
 // answer is how a telephone answers the dual tone: D for 60 ms.
 var answer = func() []int16 {
 	low, high := make([]int16, 480), make([]int16, 480)
-	sine(low, 941, 0)
-	sine(high, 1633, 0)
+	sine(low, 8000, 941, 0)
+	sine(high, 8000, 1633, 0)
 	for i := range low {
 		low[i] += high[i]
 	}

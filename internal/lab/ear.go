@@ -3,6 +3,7 @@ package lab
 import (
 	"cmp"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -12,16 +13,19 @@ import (
 )
 
 // An Ear tells what it hears: the tones it knows, by name and frequencies, other
-// steady tones by their frequencies, or nothing. It is fed 8 kHz samples and counts
-// its time by them. An Ear is not safe for concurrent use.
+// steady tones by their frequencies, or nothing. It counts its time by the samples it
+// is fed. An Ear is not safe for concurrent use.
 type Ear struct {
 	known    []melody
 	freqs    []uint16 // all frequencies it listens for
 	carriers [][]phasor.Phasor
 	tell     func(string)
 
-	window [earWindow]int16 // the latest samples, oldest first
-	fresh  int              // samples since it was last looked at
+	block  int     // samples between two looks
+	loud   int16   // more than which no sample may be when a window is reckoned with
+	flat   []int32 // weighs all samples of a window alike
+	window []int16 // the latest two blocks, oldest first
+	fresh  int     // samples since it was last looked at
 
 	segments []segment // since the sound last became something else
 	now      string    // what was told last
@@ -55,9 +59,7 @@ type segment struct {
 }
 
 const (
-	earWindow = 320 // samples: 40 ms, so that 440 and 480 Hz are told apart
-	earBlock  = 160 // samples between two looks
-	blockTime = 20 * time.Millisecond
+	blockTime = 20 * time.Millisecond // between two looks; two blocks tell 440 and 480 Hz apart
 
 	earFloor  = 30 // RMS below which it is silence: -57 dBm0
 	earJoin   = 65 * time.Millisecond
@@ -66,12 +68,19 @@ const (
 	earLost   = 25 // blocks without a name until "something" is heard: a busy computer drops some sound
 )
 
-// Whistles are the frequencies beside the known sounds that an ear can name.
-var Whistles = []uint16{697, 770, 852, 941, 1000, 1209, 1336, 1477, 1633, 1800, 2100}
+// Whistles are the frequencies beside the known sounds that an ear can name, if its
+// rate is enough.
+var Whistles = []uint16{697, 770, 852, 941, 1000, 1209, 1336, 1477, 1633, 1800, 2100, 5000}
 
-// NewEar makes an ear that tells every change of what it hears.
-func NewEar(known []Sound, tell func(string)) *Ear {
-	e := &Ear{tell: tell, now: "nothing"}
+// NewEar makes an ear that tells every change of what it hears at rate samples a
+// second.
+func NewEar(rate int, known []Sound, tell func(string)) *Ear {
+	e := &Ear{tell: tell, now: "nothing", block: rate / 50, window: make([]int16, rate/25), flat: make([]int32, rate/50)}
+	for i := range e.flat {
+		e.flat[i] = 1 << 14
+	}
+	// For a window of 320 samples a quarter of full scale is the most.
+	e.loud = 1 << 13 >> bits.Len(uint(rate/8000-1))
 	for _, s := range known {
 		m := melody{Sound: s}
 		var heard []string
@@ -86,14 +95,14 @@ func NewEar(known []Sound, tell func(string)) *Ear {
 		e.known = append(e.known, m)
 	}
 	for _, w := range Whistles {
-		if !slices.ContainsFunc(e.freqs, func(f uint16) bool { return near(f, w) }) {
+		if int(w) < rate/2 && !slices.ContainsFunc(e.freqs, func(f uint16) bool { return near(f, w) }) {
 			e.freqs = append(e.freqs, w)
 		}
 	}
 	slices.Sort(e.freqs)
 	e.freqs = slices.Compact(e.freqs)
 	for _, f := range e.freqs {
-		e.carriers = append(e.carriers, phasor.Carrier(float64(f), earWindow/2))
+		e.carriers = append(e.carriers, phasor.Carrier(float64(f)*8000/float64(rate), e.block))
 	}
 	return e
 }
@@ -107,27 +116,20 @@ func (e *Ear) Now() string { return e.now }
 // Hear takes the next samples.
 func (e *Ear) Hear(samples []int16) {
 	for _, s := range samples {
-		e.window[earWindow-earBlock+e.fresh] = s
-		if e.fresh++; e.fresh == earBlock {
+		e.window[e.block+e.fresh] = s
+		if e.fresh++; e.fresh == e.block {
 			e.fresh = 0
 			e.next(e.classify())
-			copy(e.window[:], e.window[earBlock:])
+			copy(e.window, e.window[e.block:])
 		}
 	}
 }
 
 // Reset forgets what was heard, without a word: the receiver was put down.
 func (e *Ear) Reset() {
-	e.window, e.fresh, e.segments, e.now = [earWindow]int16{}, 0, nil, "nothing"
+	clear(e.window)
+	e.fresh, e.segments, e.now = 0, nil, "nothing"
 }
-
-// flat weighs all samples of a window alike.
-var flat = func() (w [earWindow / 2]int32) {
-	for i := range w {
-		w[i] = 1 << 14
-	}
-	return w
-}()
 
 // classify names the frequencies in the window. It does so in integers: the ear
 // is emulated too, on processors that have nothing else.
@@ -138,26 +140,26 @@ func (e *Ear) classify() string {
 		energy += int64(x) * int64(x)
 		loudest = max(loudest, x, ^x)
 	}
-	if energy < earFloor*earFloor*earWindow {
+	if energy < int64(earFloor*earFloor*len(e.window)) {
 		return ""
 	}
-	x := e.window // for a window so long, a quarter of full scale is the most
-	for loudest >= 1<<13 {
+	x := slices.Clone(e.window)
+	for loudest >= e.loud {
 		loudest >>= 1
 		for i := range x {
 			x[i] >>= 1
 		}
 	}
-	var pairs [earWindow / 2]phasor.Pair
+	pairs := make([]phasor.Pair, e.block)
 	// Of a sine of peak a: n a^2 / 32, and its phasor has a length of n a / 32.
-	all := uint64(phasor.Fold(pairs[:], flat[:], x[:]))
+	all := uint64(phasor.Fold(pairs, e.flat, x))
 	type peak struct {
 		hz   uint16
 		part uint64 // thousandths: 1000 for a single sine
 	}
 	var peaks []peak
 	for i, c := range e.carriers {
-		part := 1000 * 32 / (earWindow / 2) * uint64(phasor.Of(pairs[:], c).Power()) / all
+		part := 1000 * 32 * uint64(phasor.Of(pairs, c).Power()) / uint64(e.block) / all
 		peaks = append(peaks, peak{e.freqs[i], part})
 	}
 	slices.SortFunc(peaks, func(a, b peak) int { return cmp.Compare(b.part, a.part) })
@@ -307,12 +309,13 @@ func set(hz []uint16) string {
 	return strings.Join(parts, "+")
 }
 
-// sine makes a tone at -10 dBm0, from sample number start on.
-func sine(out []int16, hz uint16, start int) {
+// sine makes a tone at -10 dBm0 and a rate, from sample number start on.
+func sine(out []int16, rate int, hz uint16, start int) {
 	const amplitude = 7209 // -10 dBm0: 3.14 dBm0 is full scale
-	phase := tone.Turn(hz) * uint32(start)
+	turn := uint32((uint64(hz)<<32 + uint64(rate)/2) / uint64(rate))
+	phase := turn * uint32(start)
 	for i := range out {
 		out[i] = int16(amplitude * tone.Sine(phase) >> 15)
-		phase += tone.Turn(hz)
+		phase += turn
 	}
 }

@@ -61,7 +61,7 @@ func TestEarKnowsTones(t *testing.T) {
 		for _, s := range country.tones {
 			t.Run(country.name+" "+s.Name, func(t *testing.T) {
 				var heard []string
-				ear := NewEar(country.tones, func(what string) { heard = append(heard, what) })
+				ear := NewEar(8000, country.tones, func(what string) { heard = append(heard, what) })
 				ear.Hear(make([]int16, 1003)) // not at the edge of a block
 				ear.Hear(s.play(long))
 				ear.Hear(make([]int16, 8000*6))
@@ -76,7 +76,7 @@ func TestEarKnowsTones(t *testing.T) {
 func TestEarHearsChanges(t *testing.T) {
 	var heard []string
 	samples := 0
-	ear := NewEar(american, func(what string) { heard = append(heard, fmt.Sprintf("%d ms %s", samples/8, what)) })
+	ear := NewEar(8000, american, func(what string) { heard = append(heard, fmt.Sprintf("%d ms %s", samples/8, what)) })
 	feed := func(x []int16) {
 		for len(x) > 0 {
 			n := min(80, len(x))
@@ -86,7 +86,7 @@ func TestEarHearsChanges(t *testing.T) {
 		}
 	}
 	whistle := make([]int16, 8000)
-	sine(whistle, 1000, 0)
+	sine(whistle, 8000, 1000, 0)
 	feed(american[0].play(time.Second))
 	feed(make([]int16, 4000))
 	feed(american[2].play(8 * time.Second))

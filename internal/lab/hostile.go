@@ -21,7 +21,7 @@ func (w *World) whistleIn(ctx context.Context, length string) error {
 	ssrc, said := rand.Uint32(), 0
 	return w.spray(ctx, pc, length, func(seq uint16) []byte {
 		pcm := make([]int16, tickSamples)
-		sine(pcm, 1500, said)
+		sine(pcm, 8000, 1500, said)
 		said += len(pcm)
 		p := rtpHeader(0, seq, uint32(seq)*tickSamples, ssrc)
 		for _, x := range pcm {

@@ -12,9 +12,9 @@ import (
 	"github.com/ata-agent/ata-agent/internal/control"
 )
 
-// A handset is what the hand of a world moves: the simulated port itself, or
-// one in another process.
-type handset interface {
+// A hand is what moves the telephone of a world: the simulated port's own, or one
+// that reaches into another process.
+type hand interface {
 	Lift()
 	HangUp()
 	Flash()

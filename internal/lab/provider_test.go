@@ -224,7 +224,7 @@ func TestRegistrarAndFarEnd(t *testing.T) {
 		}
 		c.send(p1, c.message("ACK", ok.Contact().Address.String(), ok.To().Value()))
 		var heard []string
-		ear := NewEar(nil, func(s string) { heard = append(heard, s) })
+		ear := NewEar(8000, nil, func(s string) { heard = append(heard, s) })
 		for range 30 {
 			buf := make([]byte, 200)
 			rtp.SetReadDeadline(time.Now().Add(2 * time.Second))

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ata-agent/ata-agent/hal"
 	sipmsg "github.com/emiago/sipgo/sip"
 )
 
@@ -27,6 +28,7 @@ import (
 //	keepalive 15s                    of the line
 //	password wrong                   what the agent says
 //	hybrid 12                        the telephone throws back what it hears, 12 dB softer
+//	handset 16000                    it is an IP telephone, whose handset has so many samples a second
 //	far seals                        they offer SRTP when they call, and nothing else
 //	far codec G722                   what far ends offer when they call; else G.711
 //	far ptime 40                     how much sound they want in a packet, ms
@@ -42,6 +44,7 @@ import (
 //	lift, hang up, flash, press 5551234#, pulse 5551234, whistle 800 2s
 //	measure mouth, measure ear       a burst of noise: when does it come out, and how loud?
 //	measure ear 5551234              not in the latest call, but in that one
+//	measure mouth 5000Hz             a tone: how loud does it come out?
 //	kill p1, silence p1, off p1, revive p1, reset p1
 //	refuse p1 503 INVITE 10s         method and Retry-After may be left out
 //	challenge p1                     it asks for credentials for ever
@@ -123,6 +126,11 @@ func (s *Script) build(f []string, line string) (err error) {
 		o.Password = strings.Join(f[1:], " ")
 	case "hybrid":
 		o.Hybrid, err = strconv.Atoi(f[1])
+	case "handset":
+		o.Handset, err = strconv.Atoi(f[1])
+		if err == nil && !slices.Contains([]int{8000, 16000, 32000, 48000}, o.Handset) {
+			err = fmt.Errorf("want: handset and one of 8000, 16000, 32000, 48000")
+		}
 	case "far":
 		err = s.far(f[1:])
 	case "config":
@@ -134,7 +142,7 @@ func (s *Script) build(f []string, line string) (err error) {
 	case "loopback":
 		o.Virtual = f[1] == "no"
 	default:
-		err = fmt.Errorf("%q is no part of a world: country, proxies, outbound, name, transport, certificate, impostor, expires, keepalive, password, hybrid, far, config, top, loopback", f[0])
+		err = fmt.Errorf("%q is no part of a world: country, proxies, outbound, name, transport, certificate, impostor, expires, keepalive, password, hybrid, handset, far, config, top, loopback", f[0])
 	}
 	return err
 }
@@ -230,7 +238,7 @@ func (w *World) Do(ctx context.Context, text string) error {
 	case "hold":
 		return w.holdOn(ctx, text)
 	case "measure":
-		return w.measure(ctx, arg(1), arg(2))
+		return w.measure(ctx, arg(1), f[min(2, len(f)):])
 	case "lift", "hang", "flash", "press", "pulse", "whistle":
 		if w.hand == nil {
 			return fmt.Errorf("the agent does not run, so its telephone is dead")
@@ -333,8 +341,9 @@ func (w *World) move(what, arg, length string) error {
 		if err != nil {
 			return err
 		}
-		samples := make([]int16, 8*d/time.Millisecond)
-		sine(samples, uint16(hz), 0)
+		rate := hal.RateOf(w.Port)
+		samples := make([]int16, d*time.Duration(rate)/time.Second)
+		sine(samples, rate, uint16(hz), 0)
 		return w.hand.Play(samples)
 	}
 	return nil

@@ -121,7 +121,7 @@ const (
 	Mute                 // packets of silence
 )
 
-// A mouthAndEar is a far end's sound: it speaks and listens every 20 ms, with
+// A mouthAndEar is a far end's sound, wide where G.722 is spoken: it speaks and listens every 20 ms, with
 // its own G.711 and RTP (RFC 3550).
 type mouthAndEar struct {
 	pc    net.PacketConn
@@ -135,7 +135,7 @@ type mouthAndEar struct {
 	voice    Voice
 	talking  bool
 	queue    []int16 // received, to be heard
-	packet   int     // samples in the latest packet
+	packet   int     // ms in the latest packet
 	events   map[uint32]bool
 	lastSeq  uint16
 	heardAny bool
@@ -155,18 +155,22 @@ func openSound(place Place, voice Voice, tell func(string)) (*mouthAndEar, error
 	_, port, _ := net.SplitHostPort(pc.LocalAddr().String())
 	p, _ := strconv.Atoi(port)
 	s := &mouthAndEar{pc: pc, at: netip.AddrPortFrom(place.Addr(), uint16(p)), voice: voice, tell: tell, code: newFarCodec(),
-		packet: tickSamples, events: make(map[uint32]bool), stop: make(chan struct{})}
+		packet: 20, events: make(map[uint32]bool), stop: make(chan struct{})}
 	s.done.Go(s.receive)
 	return s, nil
 }
 
-// tickSamples are 20 ms of sound.
+// tickSamples are 20 ms of a line's sound, and of RTP's clock whatever the codec
+// (RFC 3551 section 4.5.2).
 const tickSamples = 160
 
 // talk starts to speak and to listen; called again, it takes the new media.
 func (s *mouthAndEar) talk(m media) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if m.rate() != s.m.rate() {
+		s.queue, s.saying = nil, nil
+	}
 	s.m = m
 	if !s.talking {
 		s.talking = true
@@ -187,6 +191,13 @@ func (s *mouthAndEar) listen(f func([]int16)) {
 	s.spy = f
 }
 
+// rate is that of its sound.
+func (s *mouthAndEar) rate() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.m.rate()
+}
+
 // say speaks samples in place of the voice. At, with room for one, is told when.
 func (s *mouthAndEar) say(samples []int16, at chan<- time.Time) {
 	s.mu.Lock()
@@ -196,7 +207,8 @@ func (s *mouthAndEar) say(samples []int16, at chan<- time.Time) {
 
 // send speaks every 20 ms, and hears what came meanwhile at the same tick.
 func (s *mouthAndEar) send() {
-	ear := NewEar(nil, s.tell)
+	var ear *Ear
+	rate := 0 // of what it hears
 	ssrc := rand.Uint32()
 	seq := uint16(rand.Uint32())
 	stamp := rand.Uint32()
@@ -207,18 +219,19 @@ func (s *mouthAndEar) send() {
 	for {
 		s.mu.Lock()
 		m := s.m
+		tick := m.rate() / 50
 		var heard []int16
-		if !hearing && len(s.queue) >= 3*tickSamples { // 60 ms of buffer against jitter
+		if !hearing && len(s.queue) >= 3*tick { // 60 ms of buffer against jitter
 			hearing = true
 		}
-		if hearing && len(s.queue) >= tickSamples {
-			heard = s.queue[:tickSamples:tickSamples]
-			s.queue = s.queue[tickSamples:]
+		if hearing && len(s.queue) >= tick {
+			heard = s.queue[:tick:tick]
+			s.queue = s.queue[tick:]
 		}
 		voice, spy := s.voice, s.spy
 		var saying []int16
 		if len(s.saying) > 0 {
-			saying = s.saying[:min(tickSamples, len(s.saying))]
+			saying = s.saying[:min(tick, len(s.saying))]
 			s.saying = s.saying[len(saying):]
 			select {
 			case s.said <- time.Now(): // the first of them
@@ -228,21 +241,25 @@ func (s *mouthAndEar) send() {
 		s.mu.Unlock()
 		if heard == nil {
 			hearing = false
-			heard = make([]int16, tickSamples)
+			heard = make([]int16, tick)
+		}
+		if m.rate() != rate {
+			rate, unsent = m.rate(), nil
+			ear = NewEar(rate, nil, s.tell)
 		}
 		ear.Hear(heard)
 		if spy != nil {
 			spy(heard)
 		}
 
-		out := make([]int16, tickSamples)
+		out := make([]int16, tick)
 		switch {
 		case saying != nil:
 			copy(out, saying)
 		case voice == Whistle:
-			sine(out, 1000, said)
+			sine(out, rate, 1000, said)
 		case voice == High:
-			sine(out, 1477, said)
+			sine(out, rate, 1477, said)
 		case voice == Echo:
 			copy(out, heard)
 		}
@@ -250,7 +267,7 @@ func (s *mouthAndEar) send() {
 		speaks := m.to.IsValid() && m.to.Port() != 0 && !m.to.Addr().IsUnspecified() && m.codec != 255 &&
 			(m.direction == "sendrecv" || m.direction == "sendonly")
 		unsent = append(unsent, out...)
-		for n := 8 * m.ptime; len(unsent) >= n; unsent, stamp = unsent[n:], stamp+uint32(n) {
+		for n := rate / 1000 * m.ptime; len(unsent) >= n; unsent, stamp = unsent[n:], stamp+tickSamples/20*uint32(m.ptime) {
 			if !speaks {
 				continue
 			}
@@ -316,12 +333,12 @@ func (s *mouthAndEar) receive() {
 			}
 			s.lastSeq, s.heardAny = seq, true
 			pcm := s.code.read(s.m, pt, p[head:])
-			if len(s.queue) < 10*tickSamples {
+			if len(s.queue) < s.m.rate()/5 {
 				s.queue = append(s.queue, pcm...)
 			}
-			if len(pcm) != s.packet {
-				s.packet = len(pcm)
-				news = fmt.Sprintf("packets of %d ms", s.packet/8)
+			if ms := len(pcm) * 1000 / s.m.rate(); ms != s.packet {
+				s.packet = ms
+				news = fmt.Sprintf("packets of %d ms", ms)
 			}
 		}
 		s.mu.Unlock()

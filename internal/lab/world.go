@@ -39,6 +39,7 @@ type Options struct {
 	CertFor   []string      // names in the proxies' certificates; the outbound names when empty
 	Impostor  string        // the proxy whose certificate is for another name
 	Hybrid    int           // sim.Options.Hybrid of the telephone
+	Handset   int           // the telephone is an IP telephone's handset of that rate; 0: it is one on a line. Not with Launch
 	FarSeals  bool          // Provider.FarSeals
 	FarCodec  string        // Provider.FarCodec
 	FarPtime  int           // Provider.FarPtime
@@ -57,7 +58,7 @@ type World struct {
 	Provider *Provider
 	DNS      *NameServer
 	Net      *Network // nil in the real world
-	Port     *sim.Port
+	Port     telephone
 	Lamps    []*Lamp
 
 	o       Options
@@ -79,9 +80,17 @@ type World struct {
 		*Ear
 	}
 	strange Place // where a stranger is, once there was one
-	hand    handset
+	hand    hand
 	outside *outsider      // the agent's process, when it is not ours
 	fingers sync.WaitGroup // that are still pressing
+}
+
+// A telephone is a simulated one, and its socket.
+type telephone interface {
+	hal.Port
+	hal.Hand
+	OffHook() bool
+	Listen(hear func([]int16)) (stop func())
 }
 
 // The addresses of the virtual world, and of the real one.
@@ -198,7 +207,7 @@ func NewWorld(o Options, j *Journal) (*World, error) {
 // lamps.
 func (w *World) plugIn() {
 	d := &display{tell: func(what string) { w.Journal.Add(Display, "%s", what) }}
-	port := sim.New("1", sim.Options{Hybrid: w.o.Hybrid, Bell: func(c hal.Cadence) {
+	o := sim.Options{Hybrid: w.o.Hybrid, Bell: func(c hal.Cadence) {
 		d.ring(c)
 		if c.Steps[0] == 0 {
 			w.Journal.Add(BellRung, "the bell stops")
@@ -208,18 +217,25 @@ func (w *World) plugIn() {
 	}, Polarity: func(reversed bool) {
 		d.reverse(reversed)
 		w.Journal.Add(BellRung, "%s", map[bool]string{true: "the line is reversed", false: "the line is as it was"}[reversed])
-	}})
-	w.Port, w.hand = port, port
-	d.say = func(key []int16) { w.fingers.Go(func() { port.Play(key) }) }
-	if w.o.Country == "jp" {
-		d.hand = port
+	}}
+	undisplay := func() {}
+	if w.o.Handset > 0 {
+		w.Port = sim.NewHandset("1", w.o.Handset, o)
+	} else {
+		port := sim.New("1", o)
+		d.say = func(key []int16) { w.fingers.Go(func() { port.Play(key) }) }
+		undisplay = port.ListenWires(func(f []int16) { d.hear(f, port.OffHook()) })
+		w.Port = port
 	}
-	undisplay := port.ListenWires(func(f *hal.Frame) { d.hear(f[:], port.OffHook()) })
-	w.ear.Ear = NewEar(Tones(w.country), func(what string) { w.Journal.Add(EarHears, "the ear hears %s", what) })
-	unhear := w.Port.Listen(func(f *hal.Frame) {
+	w.hand = w.Port
+	if w.o.Country == "jp" {
+		d.hand = w.Port
+	}
+	w.ear.Ear = NewEar(hal.RateOf(w.Port), Tones(w.country), func(what string) { w.Journal.Add(EarHears, "the ear hears %s", what) })
+	unhear := w.Port.Listen(func(f []int16) {
 		w.ear.Lock()
 		defer w.ear.Unlock()
-		w.ear.Hear(f[:])
+		w.ear.Hear(f)
 	})
 	w.unhear = func() { unhear(); undisplay() }
 	w.Lamps = nil
