@@ -526,10 +526,10 @@ func loop(from netip.Addr) (heard int, err error) {
 	var frame, silent hal.Frame
 	for range loopFrames + 10 { // the jitter buffer holds some back
 		player.Read(frame[:])
-		a.Write(&frame)
-		b.Write(&silent)
-		a.Read(&frame)
-		b.Read(&frame)
+		a.Write(frame[:])
+		b.Write(silent[:])
+		a.Read(frame[:])
+		b.Read(frame[:])
 		if slices.ContainsFunc(frame[:], func(v int16) bool { return v > 500 }) {
 			heard++
 		}

@@ -41,13 +41,15 @@ type Event struct {
 
 // A Tuning fits a cord to its port. The zero Tuning leaves all sound as it is.
 type Tuning struct {
-	Tail time.Duration // how late the line's own echo may come and be taken out, up to 64 ms; 0: it is left
-	In   int           // gain of the mouth towards far ends, dB, level.Least to level.Most
-	Out  int           // gain of the far ends towards the ear; tones have a level of their own
-	Keys dtmf.Administration
+	In       int                 // gain of the mouth towards far ends, dB, level.Least to level.Most
+	Out      int                 // gain of the far ends towards the ear; tones have a level of their own
+	Tail     time.Duration       // of a line: how late its own echo may come and be taken out, up to 64 ms; 0: it is left
+	Keys     dtmf.Administration // of a line: what is heard as a key
+	Sidetone int                 // of a handset: how much softer, dB, the ear hears its own mouth, 1 to 35; 0: not at all
 }
 
-// A Cord carries the sound of one port, 10 ms at a time:
+// A Cord carries the sound of one port, 10 ms at a time. Of a line, all of it at
+// 8000 samples a second:
 //
 //	mouth ─ Read ─▶ probe ─▶ echo ─▶ dtmf ─▶ gain ─▶ mix ─▶ encode ─▶ RTP
 //	ear  ◀─ Write ─────────── ▲ ─ mix ◀─ tone
@@ -55,6 +57,16 @@ type Tuning struct {
 //
 // When a fax or a modem is heard at any end, sound is carried as it is for the rest
 // of the call: the delay stays, and no noise takes the place of an echo.
+//
+// A hal.Handset has no line that could echo, no keys that sound and no fax behind
+// it. At its ends sound has its own rate, and between them 16000, or 8000 if it
+// can no more:
+//
+//	mouth ─ Read ─▶ gain ───┬─▶ resample ─▶ mix ─▶ encode ─▶ RTP
+//	                        ▼ sidetone
+//	ear  ◀─ Write ◀─ limit ─ mix ◀─ resample ◀─ tone
+//	                         mix ◀─ gain ◀─ resample ◀─ mix ◀─ conceal ◀─ decode ◀─ jitter ◀─ RTP
+//
 // No part of a frame allocates.
 type Cord struct {
 	port   hal.Port
@@ -67,26 +79,29 @@ type Cord struct {
 	// Owned by the goroutine of Run.
 	now    *Patch // the patch of this frame
 	tune   *tuned // the tuning of this frame
-	keys   dtmf.Detector
 	ear    tone.Player
-	held   bool // a key is being sent to far ends
-	mouth  hal.Frame
-	plain  hal.Frame // the mouth without the echo, but with no noise in its place
-	rests  bool      // the canceller had nothing to do in the last frame
-	near   probe.Probe
-	ends   [2]probe.Probe // of the far ends
-	silent hal.Frame      // never written
-	far    [2]hal.Frame
-	tone   hal.Frame
-	mix    hal.Frame    // what is written to the ear
-	past   [2]hal.Frame // what was before, the oldest first
+	mouth  []int16 // what it said, 10 ms as all that follow
+	far    [2][]int16
+	mix    []int16 // what is written to the ear
+	silent []int16 // never written
+
+	handset *handset // nil: the port is a line, and has what follows
+	keys    dtmf.Detector
+	held    bool      // a key is being sent to far ends
+	plain   hal.Frame // the mouth without the echo, but with no noise in its place
+	rests   bool      // the canceller had nothing to do in the last frame
+	near    probe.Probe
+	ends    [2]probe.Probe // of the far ends
+	tone    hal.Frame
+	past    [2]hal.Frame // what mix was before, the oldest first
 }
 
 // tuned is a Tuning and what it needs.
 type tuned struct {
 	Tuning
-	echo    *echo.Canceller // nil: none
-	in, out level.Gain
+	echo     *echo.Canceller // nil: none
+	in, out  level.Gain
+	sidetone level.Sidetone
 }
 
 // NewCord makes the cord of a port. Tell is called from the goroutine of Run
@@ -94,9 +109,22 @@ type tuned struct {
 func NewCord(port hal.Port, tell func(Event)) *Cord {
 	c := &Cord{port: port, tell: tell, now: &Patch{}, tune: &tuned{}}
 	c.teller.port = port
+	n := hal.FrameSamples
+	if h, ok := port.(hal.Handset); ok {
+		c.handset = newHandset(h)
+		n = c.handset.samples()
+	}
+	room(n, &c.mouth, &c.far[0], &c.far[1], &c.mix, &c.silent)
 	c.patch.Store(c.now)
 	c.tuning.Store(c.tune)
 	return c
+}
+
+// room makes room for n samples in each.
+func room(n int, all ...*[]int16) {
+	for _, s := range all {
+		*s = make([]int16, n)
+	}
 }
 
 // Tune fits the cord to its port, from the next frame on. The canceller goes on
@@ -109,13 +137,16 @@ func (c *Cord) Tune(t Tuning) {
 	}
 	n := &tuned{Tuning: t}
 	switch {
+	case c.handset != nil:
 	case t.Tail == was.Tail:
 		n.echo = was.echo
 	case t.Tail > 0:
 		n.echo = echo.New(int(t.Tail * hal.SampleRate / time.Second))
 	}
-	n.in.Set(t.In, hal.SampleRate)
-	n.out.Set(t.Out, hal.SampleRate)
+	rate := hal.RateOf(c.port)
+	n.in.Set(t.In, rate)
+	n.out.Set(t.Out, rate)
+	n.sidetone.Set(t.Sidetone)
 	c.tuning.Store(n)
 }
 
@@ -123,6 +154,11 @@ func (c *Cord) Tune(t Tuning) {
 // common with the patch before goes on as it was; an Interrupt ends. Any goroutine;
 // it does not wait.
 func (c *Cord) Set(p Patch) {
+	for _, far := range p.Far {
+		if far != nil {
+			far.Widen(len(c.mouth) == rtp.WideSamples)
+		}
+	}
 	c.patch.Store(&p)
 	c.teller.proceed()
 }
@@ -132,15 +168,29 @@ func (c *Cord) Set(p Patch) {
 // the hook may have none, and must be closed.
 func (c *Cord) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if err := c.port.Read(&c.mouth); err != nil {
+		if err := c.read(); err != nil {
 			return end(err)
 		}
 		c.frame()
-		if err := c.port.Write(&c.mix); err != nil {
+		if err := c.write(); err != nil {
 			return end(err)
 		}
 	}
 	return nil
+}
+
+func (c *Cord) read() error {
+	if c.handset != nil {
+		return c.handset.read()
+	}
+	return c.port.Read((*hal.Frame)(c.mouth))
+}
+
+func (c *Cord) write() error {
+	if c.handset != nil {
+		return c.handset.write()
+	}
+	return c.port.Write((*hal.Frame)(c.mix))
 }
 
 func end(err error) error {
@@ -157,20 +207,38 @@ func (c *Cord) frame() {
 		c.repatch(p)
 	}
 	c.tune = c.tuning.Load()
-	if c.teller.on.Load() && c.announce() {
+	var key dtmf.Heard
+	switch {
+	case c.handset != nil:
+		c.handset.say(c.mouth, c.tune)
+	case c.teller.on.Load() && c.announce():
+		return
+	default:
+		key = c.line()
+	}
+	c.speak(key) // which mixes in c.mix too
+	c.mixFar()
+	if c.handset != nil {
+		c.handset.hear(c.mix, &c.ear, c.tune)
 		return
 	}
-	c.watch(&c.near, &c.mouth)
+	c.tune.out.Apply(c.mix)
+	c.ear.Read(c.tone[:])
+	add(c.mix, c.mix, c.tone[:])
+}
+
+// line is what lies between the mouth of a line's telephone and the far ends.
+func (c *Cord) line() (key dtmf.Heard) {
+	c.watch(&c.near, c.mouth)
 	c.cancel()
-	key := c.listen()
+	key = c.listen()
 	if key.Maybe {
-		c.mouth = c.plain
+		copy(c.mouth, c.plain[:])
 	}
-	c.tune.in.Apply(c.mouth[:])
-	copy(c.past[:], c.past[1:])
-	c.past[len(c.past)-1] = c.mix
-	c.speak(key) // which mixes in c.mix too
-	c.hear()
+	c.tune.in.Apply(c.mouth)
+	c.past[0] = c.past[1]
+	copy(c.past[1][:], c.mix)
+	return key
 }
 
 // repatch goes on with another patch.
@@ -188,8 +256,8 @@ func (c *Cord) repatch(p *Patch) {
 }
 
 // watch looks whether data follow what an end says.
-func (c *Cord) watch(end *probe.Probe, said *hal.Frame) {
-	if c.talks() && !c.data() && end.Hear(said[:]).Tone.Data() {
+func (c *Cord) watch(end *probe.Probe, said []int16) {
+	if c.talks() && !c.data() && end.Hear(said).Tone.Data() {
 		for _, far := range c.now.Far {
 			if far != nil {
 				far.CarryData()
@@ -220,7 +288,7 @@ func (c *Cord) cancel() {
 	e := c.tune.echo
 	if e == nil || !c.talks() {
 		c.rests = true
-		c.plain = c.mouth
+		copy(c.plain[:], c.mouth)
 		return
 	}
 	if c.rests {
@@ -228,7 +296,7 @@ func (c *Cord) cancel() {
 		e.Resume()
 	}
 	e.NLP(!c.data())
-	e.Cancel(c.mouth[:], c.mix[:], c.mouth[:])
+	e.Cancel(c.mouth, c.mix, c.mouth)
 	e.Linear(c.plain[:])
 }
 
@@ -306,8 +374,10 @@ func (c *Cord) letGo() {
 func (c *Cord) speak(key dtmf.Heard) {
 	for i, far := range c.now.Far {
 		if far != nil {
-			far.Read(&c.far[i])
-			c.watch(&c.ends[i], &c.far[i])
+			far.Read(c.far[i])
+			if c.handset == nil {
+				c.watch(&c.ends[i], c.far[i])
+			}
 		}
 	}
 	mute := key.Held || key.Maybe && !c.data() // data sound like keys, for moments
@@ -315,35 +385,33 @@ func (c *Cord) speak(key dtmf.Heard) {
 		if far == nil {
 			continue
 		}
-		said := &c.mouth
+		said := c.mouth
 		if mute && far.KeysApart() {
 			// The key goes beside the sound, so not in it too.
-			said = &c.silent
+			said = c.silent
 		}
 		if other := c.now.Far[1-i]; other != nil {
-			add(&c.mix, said, &c.far[1-i])
-			said = &c.mix
+			add(c.mix, said, c.far[1-i])
+			said = c.mix
 		}
 		far.Write(said)
 	}
 }
 
-// hear mixes the far ends and the tone for the ear.
-func (c *Cord) hear() {
-	c.mix = hal.Frame{}
+// mixFar mixes the far ends for the ear.
+func (c *Cord) mixFar() {
+	clear(c.mix)
 	for i, far := range c.now.Far {
 		if far != nil {
-			add(&c.mix, &c.mix, &c.far[i])
+			add(c.mix, c.mix, c.far[i])
 		}
 	}
-	c.tune.out.Apply(c.mix[:])
-	c.ear.Read(c.tone[:])
-	add(&c.mix, &c.mix, &c.tone)
 }
 
 // add makes sum what is heard of a and b together; louder than full scale is
 // cut off.
-func add(sum, a, b *hal.Frame) {
+func add(sum, a, b []int16) {
+	a, b = a[:len(sum)], b[:len(sum)]
 	for i := range sum {
 		sum[i] = int16(min(max(int32(a[i])+int32(b[i]), -32768), 32767))
 	}

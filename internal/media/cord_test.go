@@ -850,7 +850,7 @@ func TestNoAllocation(t *testing.T) {
 				m.Stop()
 			}
 			i++
-			m.Read(c.mouth[:])
+			m.Read(c.mouth)
 			for k := range c.mouth {
 				if i > 700 { // so loud that the gain must give way
 					c.mouth[k] += int16(rand.IntN(30000) - 15000)
@@ -877,7 +877,7 @@ func benchmark(b *testing.B, far int) {
 	c := inCall(b, far)
 	var m tone.Player
 	m.Play(tone.Tone{Steps: []tone.Step{{Hz: [4]uint16{440}}}})
-	m.Read(c.mouth[:])
+	m.Read(c.mouth)
 	b.ReportAllocs()
 	for b.Loop() {
 		c.frame()

@@ -227,7 +227,7 @@ func (t *teller) do(l callerid.Line) (err error) {
 // announce is a frame that belongs to the teller: the telephone is told, and
 // nobody else hears or is heard. False: it is a frame like others.
 func (c *Cord) announce() bool {
-	now := c.teller.frame(&c.mix)
+	now := c.teller.frame((*hal.Frame)(c.mix))
 	if !now.ours {
 		return false
 	}
@@ -238,14 +238,14 @@ func (c *Cord) announce() bool {
 	// The line throws back what it is told, keys too: on the hook nothing is
 	// heard.
 	if now.call {
-		if key := c.keys.Hear(c.mouth[:]); key.Pressed != 0 {
+		if key := c.keys.Hear(c.mouth); key.Pressed != 0 {
 			c.teller.key(key.Pressed)
 		}
 	}
 	for i, far := range c.now.Far {
 		if far != nil {
-			far.Read(&c.far[i]) // it goes by meanwhile
-			far.Write(&c.silent)
+			far.Read(c.far[i]) // it goes by meanwhile
+			far.Write(c.silent)
 		}
 	}
 	if now.err != nil || now.person {

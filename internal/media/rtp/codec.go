@@ -94,11 +94,11 @@ func (r *Remote) codec(pt uint8) Codec {
 	return ""
 }
 
-// A coder writes one sound. The port has 8000 samples a second, G.722 has twice
-// as many.
+// A coder writes one sound. A frame has 8000 samples a second, G.722 has twice
+// as many; of a wide frame nothing need be made up.
 type coder struct {
 	up   resample.Converter
-	wide [2 * hal.FrameSamples]int16
+	wide [WideSamples]int16
 	g722 g722.Encoder
 	g726 g726.Encoder
 }
@@ -112,19 +112,22 @@ func (c *coder) begin(codec Codec) {
 }
 
 // encode writes 10 ms to dst and returns how many bytes they are.
-func (c *coder) encode(codec Codec, dst []byte, f *hal.Frame) int {
+func (c *coder) encode(codec Codec, dst []byte, f []int16) int {
 	switch codec {
 	case G722:
-		c.up.Convert(c.wide[:], f[:])
-		c.g722.Encode(dst, c.wide[:])
+		if len(f) < len(c.wide) {
+			c.up.Convert(c.wide[:], f)
+			f = c.wide[:]
+		}
+		c.g722.Encode(dst, f)
 		return hal.FrameSamples
 	case G726, G726AAL2:
-		c.g726.Encode(dst, f[:])
+		c.g726.Encode(dst, f)
 		return hal.FrameSamples / 2
 	case PCMA:
-		g711.A.Encode(dst, f[:])
+		g711.A.Encode(dst, f)
 	default:
-		g711.Mu.Encode(dst, f[:])
+		g711.Mu.Encode(dst, f)
 	}
 	return hal.FrameSamples
 }
@@ -139,10 +142,15 @@ type decoder struct {
 	g726  g726.Decoder
 }
 
-// decode makes a sample of each tick.
-func (d *decoder) decode(kind jitter.Kind, out []int16, code []byte) {
+// decode makes a sample of each tick, and one of the upper half where it is
+// wanted and there is one.
+func (d *decoder) decode(kind jitter.Kind, out, upper []int16, code []byte) {
 	switch kind {
 	case kindG722:
+		if upper != nil {
+			d.g722.Halves(out, upper, code)
+			return
+		}
 		if !d.begun {
 			d.begun = true
 			d.down.Set(16000, 8000)

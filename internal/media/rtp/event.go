@@ -159,7 +159,7 @@ func (k *keySent) next(now uint32) bool {
 
 // sing returns what is said in this frame to a far end that takes no events: the
 // key that is due, the pause behind it, or the mouth.
-func (o *sender) sing(f *hal.Frame) *hal.Frame {
+func (o *sender) sing(f []int16) []int16 {
 	k := &o.key
 	if !k.on {
 		if !k.next(o.time) {
@@ -174,7 +174,7 @@ func (o *sender) sing(f *hal.Frame) *hal.Frame {
 	k.total += hal.FrameSamples
 	o.voice.Read(o.sung[:])
 	k.on = k.total < k.now.ticks+pauseTime
-	return &o.sung
+	return o.sung[:]
 }
 
 // sendKey sends what is due of a key in this frame. It returns false when no

@@ -237,14 +237,15 @@ type ear struct {
 	concealed uint64 // samples
 }
 
-// Read takes the next 10 ms from the far end; silence if there are none. It
-// does not wait.
-func (s *Stream) Read(f *hal.Frame) {
+// Read takes the next 10 ms from the far end, 80 samples; silence if there are
+// none. After Widen they may be 160. It does not wait.
+func (s *Stream) Read(f []int16) {
 	s.cord.Lock()
 	defer s.cord.Unlock()
-	r := s.remote.Load()
-	if r == nil || !r.Receive || s.closed.Load() {
-		clear(f[:])
+	r, w := s.remote.Load(), s.wide
+	whole := len(f) == WideSamples
+	if r == nil || !r.Receive || s.closed.Load() || whole && w == nil {
+		clear(f)
 		return
 	}
 	e := &s.ear
@@ -262,12 +263,21 @@ func (s *Stream) Read(f *hal.Frame) {
 	key := s.keys.next()
 	s.in.Unlock()
 
-	e.decode()
+	low := f
+	if whole {
+		low = w.low[:]
+	}
+	e.decode(w)
 	e.conceal.Fit(e.sound[e.n:e.n+e.frame.Out], e.pcm[:e.frame.N])
+	w.fit(e.n, e.frame.Out, e.frame.N)
 	e.n += e.frame.Out
-	copy(f[:], e.sound[:])
+	copy(low, e.sound[:])
+	w.next(e.n)
 	e.n = copy(e.sound[:], e.sound[hal.FrameSamples:e.n])
-	e.ring(key, f)
+	e.ring(key, low, w)
+	if whole {
+		w.whole(f, &e.decoder.g722)
+	}
 }
 
 // A shape is what comfort noise is like, RFC 3389 section 3.
@@ -276,46 +286,55 @@ type shape struct {
 	n int
 }
 
-// decode turns the frame's ticks into as many samples.
-func (e *ear) decode() {
+// decode turns the frame's ticks into as many samples, of each half.
+func (e *ear) decode(w *wide) {
 	n := e.frame.N
 	for i := 0; i < n; {
 		kind, j := e.frame.Kind[i], i+1
 		for j < n && e.frame.Kind[j] == kind {
 			j++
 		}
-		out := e.pcm[i:j]
+		out, upper := e.pcm[i:j], w.half(i, j)
+		clear(upper)
 		switch kind {
 		case kindMu, kindA, kindG722, kindG726:
-			e.decoder.decode(kind, out, e.frame.Code[i:j])
-			e.conceal.Good(out)
+			if w != nil {
+				w.joins = kind == kindG722
+			}
+			e.decoder.decode(kind, out, upper, e.frame.Code[i:j])
 			e.noisy = false
 		case kindNoise:
 			e.noisy = true
 			e.quiet.Set(e.shape.b[:e.shape.n])
 			e.quiet.Read(out)
-			e.conceal.Good(out)
 		case jitter.Lost:
 			if e.noisy {
 				e.quiet.Read(out)
-				e.conceal.Good(out)
 				break
 			}
 			e.conceal.Lost(out)
+			if w != nil {
+				w.conceal.Lost(upper)
+			}
 			e.concealed += uint64(len(out))
+			i = j
+			continue
 		default:
 			clear(out)
 			if e.noisy {
 				e.quiet.Read(out)
 			}
-			e.conceal.Good(out)
+		}
+		e.conceal.Good(out)
+		if w != nil {
+			w.conceal.Good(upper)
 		}
 		i = j
 	}
 }
 
 // ring plays the key that the far end presses, in place of its sound.
-func (e *ear) ring(key byte, f *hal.Frame) {
+func (e *ear) ring(key byte, f []int16, w *wide) {
 	if key != e.pressed {
 		e.pressed = key
 		if t, ok := tone.Digit(key); ok {
@@ -325,6 +344,9 @@ func (e *ear) ring(key byte, f *hal.Frame) {
 		}
 	}
 	if e.key.Playing() {
-		e.key.Read(f[:])
+		e.key.Read(f)
+		if w != nil {
+			clear(w.high[:])
+		}
 	}
 }

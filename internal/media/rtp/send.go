@@ -47,8 +47,9 @@ const (
 	away = 200 * time.Millisecond
 )
 
-// Write gives the far end its next 10 ms. It does not wait.
-func (s *Stream) Write(f *hal.Frame) {
+// Write gives the far end its next 10 ms, 80 samples. After Widen they may be
+// 160. It does not wait.
+func (s *Stream) Write(f []int16) {
 	s.cord.Lock()
 	defer s.cord.Unlock()
 	o := &s.out
@@ -77,6 +78,14 @@ func (s *Stream) Write(f *hal.Frame) {
 		o.time += hal.FrameSamples
 		o.n, o.size = 0, 0
 		return
+	}
+	if len(f) == WideSamples && r.Codec != G722 {
+		w := s.wide
+		if w == nil {
+			return
+		}
+		w.down.Convert(w.narrow[:], f)
+		f = w.narrow[:]
 	}
 	if r.Events == 0 {
 		f = o.sing(f)

@@ -105,6 +105,7 @@ type Stream struct {
 	cord sync.Mutex // held for a frame by whoever carries the sound
 	out  sender     // guarded by cord
 	ear  ear        // guarded by cord
+	wide *wide      // guarded by cord; nil: it is carried at 8000 samples a second
 
 	in     sync.Mutex // shared by the receivers and the cord, for a few instructions
 	buffer jitter.Buffer

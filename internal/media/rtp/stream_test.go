@@ -80,10 +80,10 @@ func talk(d time.Duration, a, b *Stream, each func(i int, toA, toB *hal.Frame)) 
 	for i := range int(d / hal.FrameTime) {
 		ma.Read(f[:])
 		mb.Read(g[:])
-		a.Write(&f)
-		b.Write(&g)
-		a.Read(&f)
-		b.Read(&g)
+		a.Write(f[:])
+		b.Write(g[:])
+		a.Read(f[:])
+		b.Read(g[:])
 		if each != nil {
 			each(i, &f, &g)
 		}
@@ -769,8 +769,8 @@ func TestRefusedPackets(t *testing.T) {
 		b.Close()
 		var f hal.Frame
 		for range 300 {
-			a.Write(&f)
-			a.Read(&f)
+			a.Write(f[:])
+			a.Read(f[:])
 			time.Sleep(hal.FrameTime)
 		}
 		c, err := host{w, "10.0.0.2"}.ListenPacket(context.Background(), "udp", gone.String())
@@ -841,7 +841,7 @@ func TestReadAfterAWhile(t *testing.T) {
 			var f hal.Frame
 			for range int(unheard / hal.FrameTime) {
 				ma.Read(f[:])
-				a.Write(&f)
+				a.Write(f[:])
 				time.Sleep(hal.FrameTime)
 			}
 			_, atB := talk(time.Second, a, b, nil)
@@ -904,7 +904,7 @@ func TestComfortNoise(t *testing.T) {
 		var f hal.Frame
 		var out []int16
 		for range 100 {
-			s.Read(&f)
+			s.Read(f[:])
 			out = append(out, f[:]...)
 		}
 		_, rms := peakOf(out[4000:], 1000)
@@ -1163,8 +1163,8 @@ func TestRealSockets(t *testing.T) {
 	a.Close() // twice is once
 	var f hal.Frame
 	f[0] = 1
-	a.Write(&f)
-	a.Read(&f)
+	a.Write(f[:])
+	a.Read(f[:])
 	if f[0] != 0 {
 		t.Error("a closed stream does not read silence")
 	}
@@ -1216,7 +1216,7 @@ func noAllocation(t *testing.T, codec Codec, events uint8, seal *Seal) {
 			s.Press('4')
 			s.Pressed('5', 0)
 		}
-		s.Write(&f)
+		s.Write(f[:])
 		if i%2 == 0 && i%17 != 0 {
 			header{pt: 97, seq: uint16(i / 2), time: uint32(i * 80), ssrc: 1}.put(p)
 			b, err := theirs.seal(p)
@@ -1225,7 +1225,7 @@ func noAllocation(t *testing.T, codec Codec, events uint8, seal *Seal) {
 			}
 			s.take(b, far, now)
 		}
-		s.Read(&f)
+		s.Read(f[:])
 		i++
 	}); n != 0 {
 		t.Errorf("%s: %v allocations per frame", codec, n)
@@ -1267,8 +1267,8 @@ func FuzzReceive(f *testing.F) {
 		}
 		var frame hal.Frame
 		for range 3 {
-			s.Write(&frame)
-			s.Read(&frame)
+			s.Write(frame[:])
+			s.Read(frame[:])
 		}
 		if d := s.Stats().Delay; d > 300*time.Millisecond {
 			t.Errorf("%v in the buffer", d)
@@ -1285,11 +1285,11 @@ func BenchmarkFrame(b *testing.B) {
 	now := time.Now()
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		s.Write(&f)
+		s.Write(f[:])
 		if i%2 == 0 {
 			header{pt: typePCMU, seq: uint16(i / 2), time: uint32(i * 80), ssrc: 1}.put(p)
 			s.take(p, far, now)
 		}
-		s.Read(&f)
+		s.Read(f[:])
 	}
 }

@@ -294,5 +294,5 @@ func TestStrangeMetrics(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	var f hal.Frame
-	s.Read(&f)
+	s.Read(f[:])
 }
