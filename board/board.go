@@ -72,7 +72,11 @@ func Load(name, root string) (*Board, error) {
 			missing = fmt.Errorf("board %s: its telephone sockets are driven by %s: %w; board = \"sim\" telephones without sockets", name, port.Kind, ErrNoBackend)
 			continue
 		}
-		b.Ports = append(b.Ports, sim.New(port.Name, sim.Options{}))
+		if port.Rate > 0 {
+			b.Ports = append(b.Ports, sim.NewHandset(port.Name, port.Rate, sim.Options{}))
+		} else {
+			b.Ports = append(b.Ports, sim.New(port.Name, sim.Options{}))
+		}
 	}
 	return b, missing
 }

@@ -142,6 +142,11 @@ func TestLoadSim(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
+	if h, err := board.Load("sim-handset", t.TempDir()); err != nil || len(h.Ports) != 1 || hal.RateOf(h.Ports[0]) != 16000 {
+		t.Errorf("sim-handset: %+v, %v", h, err)
+	} else {
+		h.Close()
+	}
 	if err := b.Ports[0].Read(new(hal.Frame)); err != io.EOF {
 		t.Errorf("a port of a closed board: %v", err)
 	}
@@ -162,7 +167,7 @@ func describe(b *board.Board) string {
 
 func TestLoadUnknown(t *testing.T) {
 	b, err := board.Load("archer", "/")
-	want := `board "archer" is not known: want one of sim, o2-box-6431, archer-vr200v, raspberry-pi, raspberry-pi-lamps`
+	want := `board "archer" is not known: want one of sim, sim-handset, o2-box-6431, archer-vr200v, raspberry-pi, raspberry-pi-lamps`
 	if b != nil || err == nil || err.Error() != want {
 		t.Errorf("got %v, %v, want %s", b, err, want)
 	}

@@ -20,6 +20,7 @@ type Profile struct {
 type ProfilePort struct {
 	Name string // on the case, or in order: "1", "2"
 	Kind string // the backend that drives it: "sim", "tapi"
+	Rate int    // of a handset's sound, as hal.Handset has it; 0 for a line
 }
 
 // A ProfileLamp is a light of a device: an LED of the kernel, a pin, or, with
@@ -39,8 +40,14 @@ var Profiles = []Profile{
 	{
 		Name:  "sim",
 		Model: "simulated telephone adapter",
-		Ports: []ProfilePort{{"1", "sim"}, {"2", "sim"}},
+		Ports: []ProfilePort{{Name: "1", Kind: "sim"}, {Name: "2", Kind: "sim"}},
 		Lamps: []ProfileLamp{{Role: "power"}, {Role: "voip"}, {Role: "phone1"}, {Role: "phone2"}},
+	},
+	{
+		Name:  "sim-handset",
+		Model: "simulated IP telephone with a wideband handset",
+		Ports: []ProfilePort{{Name: "1", Kind: "sim", Rate: 16000}},
+		Lamps: []ProfileLamp{{Role: "power"}, {Role: "voip"}, {Role: "phone1"}},
 	},
 	{
 		// vr9_arcadyan_vgv7510kw22.dtsi. Its "info" lamp is two LEDs in one
@@ -49,7 +56,7 @@ var Profiles = []Profile{
 		Model:   "o2 Box 6431 (Arcadyan VGV7510KW22)",
 		Country: "de",
 		Match:   []string{"arcadyan,vgv7510kw22*", "o2 Box 6431"},
-		Ports:   []ProfilePort{{"1", "tapi"}, {"2", "tapi"}},
+		Ports:   []ProfilePort{{Name: "1", Kind: "tapi"}, {Name: "2", Kind: "tapi"}},
 		Lamps: []ProfileLamp{
 			{Role: "power", LED: []string{"green:power"}, Warning: "red:power", KeepLit: true},
 			{Role: "voip", LED: []string{"green:info"}, Warning: "red:info"},
@@ -62,7 +69,7 @@ var Profiles = []Profile{
 		Name:  "archer-vr200v",
 		Model: "TP-Link Archer VR200v",
 		Match: []string{"tplink,vr200v", "TP-LINK Archer VR200v"},
-		Ports: []ProfilePort{{"1", "tapi"}, {"2", "tapi"}},
+		Ports: []ProfilePort{{Name: "1", Kind: "tapi"}, {Name: "2", Kind: "tapi"}},
 		Lamps: []ProfileLamp{
 			{Role: "power", LED: []string{"blue:power"}, KeepLit: true},
 			{Role: "phone1", LED: []string{"blue:phone"}},
@@ -75,7 +82,7 @@ var Profiles = []Profile{
 		Name:  "raspberry-pi",
 		Model: "Raspberry Pi with simulated telephones",
 		Match: []string{"raspberrypi,*", "Raspberry Pi *"},
-		Ports: []ProfilePort{{"1", "sim"}, {"2", "sim"}},
+		Ports: []ProfilePort{{Name: "1", Kind: "sim"}, {Name: "2", Kind: "sim"}},
 		Lamps: []ProfileLamp{
 			{Role: "power", LED: []string{"PWR", "led1"}, KeepLit: true},
 			{Role: "voip", LED: []string{"ACT", "led0"}},
@@ -86,7 +93,7 @@ var Profiles = []Profile{
 		// but its owner knows what is wired to those pins.
 		Name:  "raspberry-pi-lamps",
 		Model: "Raspberry Pi with simulated telephones and lamps on its header",
-		Ports: []ProfilePort{{"1", "sim"}, {"2", "sim"}},
+		Ports: []ProfilePort{{Name: "1", Kind: "sim"}, {Name: "2", Kind: "sim"}},
 		Lamps: []ProfileLamp{
 			{Role: "power", LED: []string{"ACT", "led0"}},
 			{Role: "voip", GPIO: "GPIO22"},

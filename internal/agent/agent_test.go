@@ -74,6 +74,34 @@ country = "xx"
 	}
 }
 
+// A sidetone is for a handset, which is told of no caller by its sound.
+func TestSidetone(t *testing.T) {
+	handset := []hal.Port{sim.NewHandset("1", 16000, sim.Options{})}
+	for _, row := range []struct {
+		ports []hal.Port
+		port  string
+		want  string // the mistake
+	}{
+		{handset, "sidetone = 18", ""},
+		{handset, `caller_id = "etsi"`, `port.caller_id: "etsi" cannot be: sim hardware sends nothing to a telephone on the hook; want "off"`},
+		{handset, "sidetone = 36", "port.sidetone: 36 is out of range; want a number from 0 to 35, like 0"},
+		{sockets("1"), "sidetone = 0", ""},
+		{sockets("1"), "sidetone = 18", `port.sidetone: port "1" has a line, whose telephone makes its own; want 0`},
+	} {
+		var log bytes.Buffer
+		c, err := config.Parse("test.toml", []byte(`state_dir = ""`+lineTable+"[[port]]\n"+row.port+"\n"))
+		if err == nil {
+			_, err = New(Config{Config: c, Ports: row.ports, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		}
+		if err != nil && row.want == "" || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+			t.Errorf("%s: %v, want %s", row.port, err, row.want)
+		}
+		if strings.Contains(log.String(), "who calls") {
+			t.Errorf("%s: the log says %s", row.port, &log)
+		}
+	}
+}
+
 // A plain port can do only what every port can.
 type plain struct{ hal.Port }
 

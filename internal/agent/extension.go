@@ -303,7 +303,7 @@ func (e *extension) Flash(leg phone.Leg) {
 	}
 }
 
-// Press sends a digit to the far end that was dialled by pulses.
+// Press sends a digit to the far end that nobody heard: of pulses or a handset.
 func (e *extension) Press(leg phone.Leg, digit byte) {
 	c := e.a.callOf(e, leg)
 	switch {
@@ -338,6 +338,9 @@ func (e *extension) hears(l *line, port uint16) sdp.Session {
 	}
 	if len(s.Codecs) == 0 {
 		s.Codecs = e.law()
+	}
+	if len(l.cfg.Codecs) == 0 && hal.RateOf(e.port) > hal.SampleRate {
+		s.Codecs = append([]sdp.Codec{sdp.G722}, s.Codecs...)
 	}
 	return s
 }

@@ -82,7 +82,10 @@ func (a *Agent) prepare(c *config.Config) (*setup, error) {
 		s.ports[n].flash = p.Flash == "event"
 		s.ports[n].single = p.CallWaiting == "off"
 		s.ports[n].timing = timing(p.FlashMin, p.FlashMax)
-		s.ports[n].tuning = media.Tuning{Tail: p.EchoTail, In: p.InputGain, Out: p.OutputGain}
+		s.ports[n].tuning = media.Tuning{Tail: p.EchoTail, In: p.InputGain, Out: p.OutputGain, Sidetone: p.Sidetone}
+		if _, ok := a.cfg.Ports[n].(hal.Handset); !ok && p.Sidetone > 0 {
+			wrong = append(wrong, c.Mistake(key("sidetone"), fmt.Sprintf("port %q has a line, whose telephone makes its own", p.Name), "want 0"))
+		}
 		if p.CallerID != "country" {
 			own[n] = true
 			if s.ports[n].caller, err = callerid.ParseStandard(p.CallerID); err != nil {
@@ -134,9 +137,9 @@ var keysOf = map[string]dtmf.Administration{
 }
 
 // usualCaller is how a country's telephones are told who calls, where that is
-// known, or why the port is not able to.
+// known, or why the port is not able to. A handset is not told by its sound.
 func usualCaller(c *country.Country, port hal.Port) (std callerid.Standard, lacks string) {
-	if c.CallerID == "" {
+	if _, ok := port.(hal.Handset); ok || c.CallerID == "" {
 		return callerid.Off, ""
 	}
 	std, err := callerid.ParseStandard(c.CallerID)

@@ -85,7 +85,7 @@ type Line struct {
 	KeepAliveBy   string        // "options", "crlf", "stun" or "off"
 	NoAnswer      time.Duration // how long an address may be silent to a call, at most, before the next is tried
 	Listen        string        // local address for signalling; "" is any address and port
-	Codecs        []string      // best first: "pcma", "pcmu", "g722", "g726", "g726-aal2"; empty: the law of the port's country, then the other
+	Codecs        []string      // best first: "pcma", "pcmu", "g722", "g726", "g726-aal2"; empty: the law of the port's country, then the other, and before them G.722 for a wide handset
 	PacketTime    time.Duration // sound in a packet, in steps of 10 ms
 	SRTP          string        // "off" or "required": sound that only the two ends can hear
 	Keys          string        // how keys pressed in a call travel: "rtp", "info", "inband"
@@ -156,6 +156,7 @@ type Port struct {
 	EchoTail   time.Duration // how late the line's echo may come and be taken out; 0: it is left
 	InputGain  int           // dB, from the mouth
 	OutputGain int           // dB, to the ear
+	Sidetone   int           // how much softer, dB, the ear of a handset hears its mouth; 0: not at all
 }
 
 // maxFile bounds a file; the reference is a tenth of it.

@@ -199,8 +199,8 @@ var schema = []table{
 			doc: "Numbers that do not wait: while a proxy is in doubt they go out by others as well.",
 		}, {
 			name: "codecs", into: func(c *Config, i int) any { return &c.Lines[i].Codecs },
-			example: `["pcma", "pcmu"]`, follows: "the country's, pcma or pcmu, then the other", most: 5, check: codec,
-			doc: "How sound is written, best first: \"pcma\" and \"pcmu\" (G.711), \"g726\" with half their\nbytes (32 kbit/s; \"g726-aal2\" for far ends that swap its halves), \"g722\", which a\ntelephone on wires hears no better.",
+			example: `["pcma", "pcmu"]`, follows: "the country's, pcma or pcmu, then the other;\nbefore them g722 for a handset that hears more than a line", most: 5, check: codec,
+			doc: "How sound is written, best first: \"pcma\" and \"pcmu\" (G.711), \"g726\" with half their\nbytes (32 kbit/s; \"g726-aal2\" for far ends that swap its halves), \"g722\", up to\n7 kHz, which a telephone on wires hears no better.",
 		}, {
 			name: "packet_time", into: func(c *Config, i int) any { return &c.Lines[i].PacketTime },
 			def: `"20ms"`, min: 10 * time.Millisecond, max: 60 * time.Millisecond,
@@ -263,7 +263,7 @@ var schema = []table{
 		}, {
 			name: "echo_tail", into: func(c *Config, i int) any { return &c.Ports[i].EchoTail },
 			def: strconv.Quote(UsualTail.String()), min: 0, max: 64 * time.Millisecond,
-			doc: "The far end's voice comes back from the telephone; so late it may come and still be\ntaken out. 16ms is enough for a socket and some hundred metres of wire, and twice as\nmuch costs nearly twice the processor time. \"0s\" leaves the echo to others.",
+			doc: "The far end's voice comes back from the telephone; so late it may come and still be\ntaken out. 16ms is enough for a socket and some hundred metres of wire, and twice as\nmuch costs nearly twice the processor time. \"0s\" leaves the echo to others. A handset\nof an IP telephone has no such echo.",
 		}, {
 			name: "input_gain", into: func(c *Config, i int) any { return &c.Ports[i].InputGain },
 			def: `0`, low: -24, top: 12,
@@ -272,6 +272,10 @@ var schema = []table{
 			name: "output_gain", into: func(c *Config, i int) any { return &c.Ports[i].OutputGain },
 			def: `0`, low: -24, top: 12,
 			doc: "How much louder, in dB, the ear hears far ends; the exchange's tones stay as they\nare.",
+		}, {
+			name: "sidetone", into: func(c *Config, i int) any { return &c.Ports[i].Sidetone },
+			def: `0`, low: 0, top: 35,
+			doc: "Of an IP telephone's handset: how much softer, in dB, the ear hears its own mouth. 0\nis not at all, for hardware that does it itself. A telephone on a line always does.",
 		}},
 	},
 	{

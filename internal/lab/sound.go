@@ -168,9 +168,8 @@ const tickSamples = 160
 func (s *mouthAndEar) talk(m media) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if m.rate() != s.m.rate() {
-		s.queue, s.saying = nil, nil
-	}
+	s.queue, _ = between(s.m.rate(), m.rate(), s.queue)
+	s.saying, _ = between(s.m.rate(), m.rate(), s.saying)
 	s.m = m
 	if !s.talking {
 		s.talking = true
@@ -244,8 +243,11 @@ func (s *mouthAndEar) send() {
 			heard = make([]int16, tick)
 		}
 		if m.rate() != rate {
-			rate, unsent = m.rate(), nil
-			ear = NewEar(rate, nil, s.tell)
+			fresh := NewEar(m.rate(), nil, s.tell)
+			if ear != nil {
+				fresh.now = ear.now
+			}
+			rate, unsent, ear = m.rate(), nil, fresh
 		}
 		ear.Hear(heard)
 		if spy != nil {
