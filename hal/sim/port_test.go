@@ -38,7 +38,10 @@ func TestPort(t *testing.T) {
 }
 
 func TestHandset(t *testing.T) {
-	for _, rate := range []int{8000, 16000, 32000, 48000} {
+	for _, rate := range []int{16000, 8000, 32000, 48000} {
+		if testing.Short() && rate != 16000 {
+			break // hearing them takes long where floating point is emulated
+		}
 		t.Run(fmt.Sprint(rate), func(t *testing.T) {
 			haltest.RunVirtual(t, func(t *testing.T) haltest.Rig {
 				h := sim.NewHandset("1", rate, sim.Options{})

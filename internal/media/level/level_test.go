@@ -69,7 +69,7 @@ func TestItComesBack(t *testing.T) {
 // What the ear hears of its mouth is as much softer as was said.
 func TestSidetone(t *testing.T) {
 	var s Sidetone
-	ear, mouth := make([]int32, 8000), sine(8000, 10000)
+	ear, mouth := make([]int32, 800), sine(800, 10000)
 	if s.Add(ear, mouth); ear[5] != 0 {
 		t.Error("the zero Sidetone is heard")
 	}
@@ -94,6 +94,9 @@ func TestSidetone(t *testing.T) {
 // is turned down stays a sine, and comes back in the same time at every rate.
 func TestLimiter(t *testing.T) {
 	for _, rate := range []int{8000, 16000, 32000, 48000} {
+		if testing.Short() && rate > 8000 {
+			break // making sines takes long where floating point is emulated
+		}
 		var l Limiter
 		l.Set(rate)
 		turn := 2 * math.Pi * 440 / float64(rate)
