@@ -166,6 +166,24 @@ func TestSuppression(t *testing.T) {
 	}
 }
 
+// A long note of the near end is not its noise: when it ends beneath the far end's
+// sound, which hides how quiet the near end is, no comfort as loud as the note is
+// left.
+func TestNoteIsNoNoise(t *testing.T) {
+	l := lineOf(path(5, 6, 0), 128)
+	l.c.NLP(true)
+	l.play(css(-10, 3*second), hiss(-65, 3*second))
+	l.play(silence(3*second), sines(-10, 3*second, 1000))
+	_, _, out := l.play(css(-10, 3*second), hiss(-65, 3*second))
+	for _, ms := range []int{100, 300, 500, 1000, 2900} {
+		got := dBm0(out[ms*8 : (ms+100)*8])
+		t.Logf("%4d ms after the note: %.1f dBm0", ms, got)
+		if ms >= 300 && got > -60 {
+			t.Errorf("%d ms after the note: %.1f dBm0 in a room of -65", ms, got)
+		}
+	}
+}
+
 // Test 9: comfort noise is within 2 dB of the near end's, and follows it up
 // and down.
 func TestComfortNoise(t *testing.T) {

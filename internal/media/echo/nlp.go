@@ -109,10 +109,9 @@ func (s *suppressor) turn(rest *[frame]int32, least, bare level) {
 	}
 	s.ratio = amplitude(min(s.trust+residualMargin, worstLine)+crest, 15)
 
-	// Only what is clearly not echo tells of the near end's noise.
-	if s.mean < 2*s.limit() {
-		return
-	}
+	// Only what is clearly not echo tells how loud the near end's noise is; what
+	// may be echo tells how loud it is at most.
+	certain := s.mean >= 2*s.limit()
 	var sum, next int64
 	for i, e := range rest[:frame-1] {
 		e = min(max(e>>2, -1<<15), 1<<15)
@@ -120,9 +119,14 @@ func (s *suppressor) turn(rest *[frame]int32, least, bare level) {
 		sum += int64(e * e >> 4)
 		next += int64(e * n >> 4)
 	}
-	s.smooth += (sum - s.smooth) / smoothing
+	if s.smooth += (sum - s.smooth) / smoothing; s.smooth > 8*sum {
+		s.smooth = 8 * sum // a note has ended: noise has no such ups and downs
+	}
 	now := power64(uint64(s.smooth))
 	if s.seed == 0 { // the first
+		if !certain {
+			return
+		}
 		s.seed, s.smooth = 1, sum
 		now = power64(uint64(sum))
 		for i := range s.lows {
@@ -134,12 +138,14 @@ func (s *suppressor) turn(rest *[frame]int32, least, bare level) {
 	for _, l := range s.lows {
 		floor = min(floor, l)
 	}
-	if s.low++; s.low == span {
-		s.low = 0
-		copy(s.lows[1:], s.lows[:])
-		s.lows[0] = now
+	if certain {
+		if s.low++; s.low == span {
+			s.low = 0
+			copy(s.lows[1:], s.lows[:])
+			s.lows[0] = now
+		}
 	}
-	if power64(uint64(sum)) < floor+6*dB && sum > 0 {
+	if certain && power64(uint64(sum)) < floor+6*dB && sum > 0 {
 		n := max(bits.Len64(uint64(sum))-15, 0)
 		s.same += (int32(next>>n)<<15/int32(sum>>n) - s.same) / 16
 		s.same = min(max(s.same, -30000), 30000)
