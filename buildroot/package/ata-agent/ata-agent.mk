@@ -47,6 +47,10 @@ ATA_AGENT_BUILD_OPTS = -trimpath -buildvcs=false -gcflags=all=-l \
 	-gcflags=$(ATA_AGENT_GOMOD)/internal/media/...= \
 	-gcflags=$(ATA_AGENT_GOMOD)/outbound=
 ATA_AGENT_LDFLAGS = -s -w -X main.version=$(ATA_AGENT_VERSION)
+ifeq ($(BR2_mips)$(BR2_mipsel),y)
+# The Makefile says why.
+ATA_AGENT_LDFLAGS += -R 0x4000
+endif
 
 # A local tree is not vendored by the download step. Where the builder has no
 # network, ATA_AGENT_GOPROXY names a directory or server with the modules.
