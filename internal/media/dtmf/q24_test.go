@@ -146,14 +146,14 @@ func (o *oscillator) next() float64 {
 	return o.a
 }
 
-// count presses every key so many times and returns how many were heard right,
-// and how many were heard besides.
+// count presses every key so many times, one behind the other, and returns how many
+// were heard right, and how many were heard besides.
 func (p press) count(times int, r *rand.Rand) (right, extra int) {
 	var d Detector
 	d.DialTone(p.dialTone)
 	d.Use(p.admin)
-	for range times {
-		for i := range tone.Keys {
+	for i := range tone.Keys {
+		for range times {
 			n := 0
 			s := p.sound(tone.Keys[i], r)
 			for len(s) > 0 {
@@ -219,7 +219,9 @@ func TestQ24(t *testing.T) {
 		{"high group +7 dB", press{twist: 7}, none},
 		{"high group -11 dB", press{twist: -11}, none},
 		{"echo 20 ms late, 10 dB down", press{echo: 20}, all},
-		{"echo 20 ms late, 10 dB down, 50 ms", press{echo: 20, ms: 50}, all},
+		{"echo 20 ms late, 10 dB down, 40 ms", press{echo: 20, ms: 40}, all},
+		{"echo 20 ms late, 10 dB down, 100 ms, pause 40 ms", press{echo: 20, ms: 100, pause: 20}, all},
+		{"echo, 40 ms, pause 40 ms, dial tone mode", press{echo: 20, ms: 40, pause: 20, dialTone: true}, all},
 		{"white noise 15 dB below", press{noise: 15}, all},
 		{"white noise 15 dB below, 40 ms", press{noise: 15, ms: 40}, all},
 		{"white noise 15 dB below, dial tone mode", press{noise: 15, dialTone: true}, all},
@@ -233,7 +235,8 @@ func TestQ24(t *testing.T) {
 		{"dial tone mode, no dial tone, 23 ms", press{ms: 23, dialTone: true}, none},
 		{"dial tone mode, 40 ms", press{ms: 40, dialTone: true}, all},
 		{"hum of 50 Hz, -10 dBm0, dial tone mode", press{hum: -10, dialTone: true}, all},
-		{"hum of 50 Hz, -30 dBm0, in a call", press{hum: -30}, all},
+		{"hum of 50 Hz, -10 dBm0, in a call", press{hum: -10}, all},
+		{"hum of 50 Hz, -10 dBm0, in a call, 40 ms, -8 dB", press{hum: -10, ms: 40, twist: -8}, all},
 		{"softer by 3 dB at the end", press{decay: 3}, all},
 		{"a long press is one press", press{ms: 1000}, all},
 		{"a row alone", press{onlyRow: true, ms: 200}, none},
