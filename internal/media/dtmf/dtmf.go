@@ -50,6 +50,9 @@ type limits struct {
 // The measure of time is exact to about 3 ms in noise, that of level and twist
 // to 1 dB. All columns accept a frequency that is off by 1.8 % at the rows and
 // columns, or by less, and reject one that is off by 3 % or more.
+//
+// AT&T's column is what spandsp and Asterisk have of it. The others were written
+// from memory; nobody has held them against the Recommendation yet.
 var columns = [...]limits{
 	// Signal: 40 ms accepted, 23 rejected; pause: 40 ms, interruption bridged 10;
 	// operation at 0 to -25 dBm, none at -55; high group +4 to -8 dB.
