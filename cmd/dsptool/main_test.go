@@ -78,7 +78,7 @@ func TestKeys(t *testing.T) {
 			if _, err := fmt.Sscan(line, &start, &key, &long); err != nil {
 				t.Fatal(err)
 			}
-			if d := start - (60 + 120*i); key != keys[i:i+1] || d < -8 || d > 8 || long < 50 || long > 70 {
+			if d := start - (60 + 120*i); key != keys[i:i+1] || d < -3 || d > 5 || long < 55 || long > 65 {
 				t.Errorf("%v: %q, want about %d %c 60", args, line, 60+120*i, keys[i])
 			}
 		}
