@@ -47,9 +47,9 @@ const rate = 8000 // samples a second
 // BT's windows at the telephone hold it too.
 const DefaultPeak = 4824
 
-// MarkPeak and SpacePeak are -13.3 and -12.6 dBm0, within the same window: as loud as
+// MarkPeak and SpacePeak are -13.3 and -12.7 dBm0, within the same window: as loud as
 // it allows, and the higher tone louder, for what the line takes of it.
 const (
 	MarkPeak  = 4936
-	SpacePeak = 5350
+	SpacePeak = 5289
 )
