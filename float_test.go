@@ -21,14 +21,14 @@ import (
 var tables = []string{"echo.init", "phasor.Hann", "phasor.Carrier", "sim.newHybrid"}
 
 // TestNoFloatInTheVoicePath looks at the type of every expression in
-// internal/media and hal/sim that is not a constant.
+// internal/media and hal/sim that is not a constant. What is for tests carries no voice.
 func TestNoFloatInTheVoicePath(t *testing.T) {
 	fset := token.NewFileSet()
 	from := importer.ForCompiler(fset, "source", nil)
 	var used []string
 	for _, root := range []string{"internal/media", "hal/sim"} {
 		fs.WalkDir(os.DirFS("."), root, func(dir string, d fs.DirEntry, err error) error {
-			if err != nil || !d.IsDir() {
+			if err != nil || !d.IsDir() || d.Name() == "soundtest" {
 				return err
 			}
 			pkg, err := build.ImportDir(dir, 0)

@@ -52,7 +52,7 @@ var floors = map[string]int{
 	"internal/media/plc": 2, "internal/media/jitter": 2, "internal/media/g726": 2, "internal/media/noise": 2, "internal/media/dtmf": 2, "internal/media/fsk": 2, "internal/media/echo": 2, "internal/media/probe": 2,
 
 	"hal": 1, "outbound": 1, "sip/sdp": 1, "sip/digest": 1,
-	"internal/media/tone": 1, "internal/media/phasor": 1, "internal/media/g711": 1, "internal/media/g722": 1, "internal/media/resample": 1, "internal/media/level": 1, "internal/status": 1, "internal/trace": 1, "internal/emodel": 1, "internal/link": 1,
+	"internal/media/soundtest": 1, "internal/media/tone": 1, "internal/media/phasor": 1, "internal/media/g711": 1, "internal/media/g722": 1, "internal/media/resample": 1, "internal/media/level": 1, "internal/status": 1, "internal/trace": 1, "internal/emodel": 1, "internal/link": 1,
 }
 
 // fences says which folders may import a library. Replacing one is then work

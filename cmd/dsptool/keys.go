@@ -50,9 +50,9 @@ func detect(args []string, s std) error {
 	d.Use(admin)
 	var key byte
 	at, start := 0, 0
-	// A look sees the 12 ms before under a window, hence what it knows is of
-	// 6 ms ago.
-	const early = 6 * 8
+	// A look sees the 12 ms before under a window and counts for the 6 ms in their
+	// middle, which ended 3 ms ago; the high-passes take up to 2 more.
+	const early = 4 * 8
 	tell := func(end int) {
 		fmt.Fprintf(s.out, "%d %c %d\n", start/8, key, max(0, end-start)/8)
 		key = 0

@@ -78,7 +78,7 @@ func TestKeys(t *testing.T) {
 			if _, err := fmt.Sscan(line, &start, &key, &long); err != nil {
 				t.Fatal(err)
 			}
-			if d := start - (60 + 120*i); key != keys[i:i+1] || d < -8 || d > 8 || long < 50 || long > 70 {
+			if d := start - (60 + 120*i); key != keys[i:i+1] || d < -3 || d > 5 || long < 55 || long > 65 {
 				t.Errorf("%v: %q, want about %d %c 60", args, line, 60+120*i, keys[i])
 			}
 		}
@@ -187,6 +187,13 @@ func TestOthers(t *testing.T) {
 	}
 	if len(s) != 960*8 || on < 1000 || off > 0 {
 		t.Errorf("busy of Germany: %d samples, peaks of %.0f in 480 ms and %.0f in the next", len(s), on, off)
+	}
+	for _, args := range [][]string{{"tone", "us", "dial", "105"}, {"tone", "au", "facility", "33"}} {
+		sound, _ := box(t, nil, args...)
+		s := samplesOf(sound)
+		if first, last := s[0], s[len(s)-1]; max(first, -first, last, -last) > 50 {
+			t.Errorf("%v begins with %d and ends with %d", args, first, last)
+		}
 	}
 	high, _ := box(t, bytesOf(vowel(8000)), "resample", "8000", "48000")
 	low, _ := box(t, high, "resample", "48000", "8000")

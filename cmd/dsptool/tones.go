@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -17,7 +16,8 @@ var toneCommands = []command{
 		short: "makes a country's tone",
 		long: `
 COUNTRY is a code as in the configuration (us, de, jp), NAME is one of
-` + strings.Join(toneNames(), " ") + `.`,
+` + strings.Join(toneNames(), " ") + `,
+or another that the country has (au: facility std). The last 4 ms fade.`,
 		run: runTone,
 	},
 	{
@@ -53,18 +53,22 @@ func runTone(args []string, s std) error {
 	if err != nil {
 		return misuse(err.Error())
 	}
-	name := strings.ToLower(args[1])
-	if !slices.Contains(toneNames(), name) {
+	sounds := c.Tone(tone.Name(strings.ToLower(args[1])))
+	if sounds.Silent() {
 		return wrong("%q is no tone: want one of %s", args[1], strings.Join(toneNames(), " "))
 	}
 	ms, err := strconv.Atoi(args[2])
 	if err != nil || ms < 0 {
 		return wrong("%q is no time in ms", args[2])
 	}
+	const fades = 4 // ms, as the Player does
 	var p tone.Player
-	p.Play(c.Tone(tone.Name(name)))
+	p.Play(sounds)
 	x := make([]int16, 8)
-	for range ms {
+	for i := range ms {
+		if i == ms-fades {
+			p.Stop()
+		}
 		p.Read(x)
 		if err := write(s.out, x); err != nil {
 			return err

@@ -52,6 +52,7 @@ func (r *record) callerID(t *testing.T) string {
 	way := r.CallerID.Method + " " + r.CallerID.When + " " + r.CallerID.Alert
 	name, ok := map[string]string{
 		"fsk-bell202 after-first-ring none":         "bellcore",
+		"fsk-bell202-single after-first-ring none":  "bellcore-single",
 		"fsk-v23 after-first-ring none":             "etsi",
 		"fsk-v23 before-ring DT-AS":                 "etsi-alert",
 		"fsk-v23 before-ring line-reversal+DT-AS":   "uk",

@@ -17,7 +17,9 @@ import (
 )
 
 // Decoders of other people, of the Debian packages minimodem, multimon-ng and
-// libspandsp-dev, hear ten messages of ten at 12 dB over white noise.
+// libspandsp-dev, hear nineteen messages of twenty or all at 12 dB over white noise.
+// Over hundreds multimon-ng loses none; spandsp two or three in a thousand of V.23, one of
+// Bell 202; minimodem one in a hundred of either.
 //
 // minimodem's caller identity is Bell 202; set to V.23 it is weaker, with
 // spandsp's sound too (13 of 20 at 12 dB), than where it is. multimon-ng does not
@@ -49,7 +51,8 @@ func TestOthersHear(t *testing.T) {
 					var sounds [][]int16
 					var said []Message
 					r := rand.New(rand.NewPCG(uint64(snr), 5))
-					for i := range 10 {
+					const n = 20
+					for i := range n {
 						m := Message{At: at, Number: fmt.Sprint(5550000000 + int64(i)*1234567), Name: "ALICE EXAMPLE"}
 						said = append(said, m)
 						sounds = append(sounds, noisy(called(std, &m), snr, r))
@@ -62,9 +65,9 @@ func TestOthersHear(t *testing.T) {
 							t.Logf("%v dB: wanted %s of %q", snr, want.Number, text)
 						}
 					}
-					t.Logf("%v dB: %d of 10", snr, heard)
-					if heard < 10 && snr >= 12 {
-						t.Errorf("%d of 10 heard at %v dB", heard, snr)
+					t.Logf("%v dB: %d of %d", snr, heard, n)
+					if heard < n-1 && snr >= 12 {
+						t.Errorf("%d of %d heard at %v dB", heard, n, snr)
 					}
 				}
 			})
@@ -74,7 +77,7 @@ func TestOthersHear(t *testing.T) {
 
 // Why V.23 is sent a little wide. spandsp tells it by filters of six samples, in
 // which 1300 and 2100 Hz are much alike, so 12 dB is the edge of what it can: its
-// own sender it hears 965 times of 1000. It needs 14 dB for all.
+// own sender it hears 965 times of 1000, and ours 997. It needs 14 dB for all.
 func TestWideIsHeardBetter(t *testing.T) {
 	if testing.Short() {
 		t.Skip("spandsp hears the same samples from every machine")
@@ -102,8 +105,8 @@ func TestWideIsHeardBetter(t *testing.T) {
 	written := hear(fsk.Burst{Modem: fsk.V23})
 	wide := hear(fsk.Burst{Modem: fsk.V23Wide, Peak: fsk.MarkPeak, Space: fsk.SpacePeak})
 	t.Logf("of %d at 12 dB: %d as written, %d wide", n, written, wide)
-	if wide < n*985/1000 || wide <= written {
-		t.Errorf("of %d at 12 dB: %d as written, %d wide, want 985 and more", n, written, wide)
+	if wide < n*995/1000 || wide <= written {
+		t.Errorf("of %d at 12 dB: %d as written, %d wide, want 995 and more", n, written, wide)
 	}
 }
 

@@ -199,9 +199,10 @@ func (s *Sender) enter() Line {
 			s.left = len(s.msg) * (keyOn + keyOff) * samplesMs
 			return 0
 		}
-		b := fsk.Burst{Modem: s.row.modem, Seizure: s.row.seizure, Mark: s.row.mark, Data: s.msg, Stop: s.row.stop, Tail: tail}
+		b := fsk.Burst{Modem: s.row.modem, Seizure: s.row.seizure, Mark: s.row.mark, Data: s.msg, Stop: s.row.stop, Tail: tail,
+			Peak: fsk.MarkPeak, Space: fsk.SpacePeak}
 		if b.Modem == fsk.V23 {
-			b.Modem, b.Peak, b.Space = fsk.V23Wide, fsk.MarkPeak, fsk.SpacePeak
+			b.Modem = fsk.V23Wide
 		}
 		if x.do == seize {
 			b.Seizure, b.Mark = 0, markInCall

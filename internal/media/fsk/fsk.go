@@ -34,11 +34,11 @@ var (
 	V21High = Modem{1650, 1850, 300}
 )
 
-// V23Wide is V23 as it is best sent. V.23 section 3 permits "a tolerance, at the
-// transmitter, of ±10 Hz", "as a limit"; 9 of them push the tones apart, and 1
-// is left for the quartz. Who hears with a filter shorter than a bit, as many
-// telephones do, tells them better so.
-var V23Wide = Modem{1291, 2109, 1200}
+// V23Wide is V23 as it is best sent. EN 300 659-1 section 6.1 permits ±1.5 % of either
+// frequency; 1.3 of them push the tones apart, and the rest is left for the quartz and
+// for who measures. Who hears with a filter shorter than a bit, as many telephones do, tells
+// them better so.
+var V23Wide = Modem{1283, 2128, 1200}
 
 const rate = 8000 // samples a second
 
@@ -47,9 +47,9 @@ const rate = 8000 // samples a second
 // BT's windows at the telephone hold it too.
 const DefaultPeak = 4824
 
-// MarkPeak and SpacePeak are -13.6 and -12.8 dBm0, within the same window: the
-// higher tone louder, for what the line takes of it.
+// MarkPeak and SpacePeak are -13.3 and -12.7 dBm0, within the same window: as loud as
+// it allows, and the higher tone louder, for what the line takes of it.
 const (
-	MarkPeak  = 4769
-	SpacePeak = 5229
+	MarkPeak  = 4936
+	SpacePeak = 5289
 )
