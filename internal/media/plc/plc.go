@@ -12,15 +12,19 @@
 //	    before, by normalised correlation.
 //	  - The first 20 ms repeat one period, the next two, later ones three: one
 //	    alone, heard too often, buzzes.
-//	  - The sound fades, and 60 ms after the last real sample there is silence.
+//	  - The sound fades: to 0.4 in 35 ms, then slowly; 200 ms after the last real
+//	    sample there is silence.
 //	  - The end of what was heard is out already and cannot be cross-faded. The
 //	    step to where the period begins is made even over a millisecond.
-//	  - The way back is cross-faded, the longer the more was lost.
+//	  - The way back is cross-faded in 1.5 ms: what has come is right, and what
+//	    was made up is out of step with it.
 //
-// Against Appendix I the periods grow later and the fading begins at once: by
-// a measure of disturbance in the manner of P.862, over six languages and
-// losses of 1 to 10 %, that is 4 % less disturbed than Appendix I, which is as
-// much better than libspandsp's.
+// Against Appendix I the periods grow later, the fading begins at once and ends
+// later, and the way back is short. Over real speech of six voices, frames of 10,
+// 20 and 30 ms and losses of 1 to 10 %, alone and in bursts, what is heard is nearer
+// to what was said than with Appendix I and with libspandsp by each of four
+// measures: a disturbance in the manner of P.862, the distance of spectra (10 %
+// less than with Appendix I, 13 % in bursts) and of cepstra, and STOI.
 //
 // The same periods may be left out or heard twice when a jitter buffer wants
 // to be shorter or longer: Period and Fit. Of a wide sound the lower half, 8000
@@ -34,14 +38,15 @@ import (
 
 // Lengths in samples of 1/8000 s.
 const (
-	minPeriod = 40  // 5 ms: 200 Hz, G.711 Appendix I
-	maxPeriod = 120 // 15 ms: 66 Hz
-	span      = 120 // of the past that is compared with what was before
-	stage     = 160 // after each 20 ms there is a period more,
-	periods   = 3   // up to so many
-	fade      = 480 // at 60 ms there is silence
-	step      = 8   // 1 ms
-	longest   = 80  // of the way back
+	minPeriod = 40   // 5 ms: 200 Hz, G.711 Appendix I
+	maxPeriod = 120  // 15 ms: 66 Hz
+	span      = 120  // of the past that is compared with what was before
+	stage     = 160  // after each 20 ms there is a period more,
+	periods   = 3    // up to so many
+	fade      = 480  // the first slope would be silence at 60 ms,
+	tail      = 1600 // the second, from a half on, is at 200 ms
+	step      = 8    // 1 ms
+	wayBack   = 12   // 1.5 ms
 	past      = periods*maxPeriod + maxPeriod/4
 )
 
@@ -84,15 +89,13 @@ func (c *Concealer) Good(s []int16) {
 }
 
 func (c *Concealer) fadeIn(s []int16) {
-	// A quarter of the period, and 2 ms more for every further 10 ms lost.
-	n := min(c.period/4+max(c.gap-c.back-80, 0)*2/10, longest)
 	for i := range s {
-		if c.back == n {
+		if c.back == wayBack {
 			c.gap, c.back = 0, 0
 			return
 		}
 		c.back++
-		w := int32(c.back) << 15 / int32(n+1)
+		w := int32(c.back) << 15 / (wayBack + 1)
 		s[i] = mix(c.next(), s[i], w)
 	}
 }
@@ -146,9 +149,14 @@ func (c *Concealer) next() int16 {
 		x = mix(x, c.before.next(c), int32(c.turn)<<15/int32(c.period/4+1))
 		c.turn--
 	}
-	x = int16(int32(x) * int32(max(0, fade-c.gap)) / fade)
+	x = int16(int32(x) * loudness(int32(c.gap)) >> 15)
 	c.gap = min(c.gap+1, 1<<20)
 	return x
+}
+
+// loudness is what is left of a voice so long into a gap, Q15.
+func loudness(gap int32) int32 {
+	return max(max(fade-gap, 0)<<15/fade, max(tail-gap, 0)<<14/tail)
 }
 
 // next is the next sample of the last n periods, whose last quarter turns into
