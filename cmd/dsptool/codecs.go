@@ -56,8 +56,8 @@ samples, and decoding adjusts them as section 4.2.8 says.`,
 	},
 }
 
-// words finds which of each group of words was said; "" is none of it. A word
-// in no group is wrong.
+// pick finds which of each group of words was said; "" is none of it. A word
+// in no group is wrong, and so are two of one.
 func pick(args []string, groups ...string) ([]string, error) {
 	got := make([]string, len(groups))
 	for _, a := range args {
@@ -68,6 +68,9 @@ func pick(args []string, groups ...string) ([]string, error) {
 				first, _, _ := strings.Cut(names, "=")
 				for name := range strings.SplitSeq(names, "=") {
 					if strings.EqualFold(strings.TrimLeft(a, "-"), name) {
+						if got[i] != "" && got[i] != first {
+							return nil, wrong("%q beside %s", a, got[i])
+						}
 						got[i], found = first, true
 					}
 				}

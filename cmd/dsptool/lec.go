@@ -40,14 +40,14 @@ func runLEC(args []string, s std) error {
 	default:
 		return wrong("%q for NLP: want 1 or 0", args[1])
 	}
-	rin, err := os.Open(args[2])
+	rin, err := open(args[2])
 	if err != nil {
-		return wrong("%v", err)
+		return err
 	}
 	defer rin.Close()
-	sin, err := os.Open(args[3])
+	sin, err := open(args[3])
 	if err != nil {
-		return wrong("%v", err)
+		return err
 	}
 	defer sin.Close()
 
@@ -73,4 +73,17 @@ func runLEC(args []string, s std) error {
 	st := c.Stats()
 	fmt.Fprintf(s.errs, "ERL %d dB, ERLE %d dB, %d changes of the line\n", st.ERL, st.ERLE, st.Changes)
 	return nil
+}
+
+// open opens a file of sound.
+func open(name string) (*os.File, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, misuse(err.Error())
+	}
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		f.Close()
+		return nil, wrong("%s is a directory", name)
+	}
+	return f, nil
 }

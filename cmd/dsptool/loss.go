@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -46,7 +47,8 @@ to MS, with loss:PERCENT behind it if wanted: uniform:40:1:loss:3.
 -phase   is how long after a packet could have left the listener asks, 0 to 10 ms
 
 On stderr: the delay in ms, mean and most, from being said to being heard, for
-what was heard after the first 10 s, and what became of the packets.`,
+what was heard after the first 10 s, or in the second half of less than 20, and
+what became of the packets.`,
 		run: runJitter,
 	},
 }
@@ -54,13 +56,16 @@ what was heard after the first 10 s, and what became of the packets.`,
 // lossPattern says of frame i whether it is lost.
 func lossPattern(text string) (func(i int) bool, error) {
 	if p, seed, ok := strings.Cut(text, "%"); ok {
-		percent, err := strconv.ParseFloat(p, 64)
+		percent, ok := number(p, 0, 100)
+		if !ok {
+			return nil, wrong("%q is no percentage", p)
+		}
 		burst := 1.0
 		seed, n := seed, uint64(1)
 		if rest, ok := strings.CutPrefix(seed, "x"); ok {
 			b, s, _ := strings.Cut(rest, ":")
-			v, bad := strconv.ParseFloat(b, 64)
-			if bad != nil || v < 1 {
+			v, ok := number(b, 1, 1e6)
+			if !ok {
 				return nil, wrong("%q is no length of a burst", b)
 			}
 			burst, seed = v, ":"+s
@@ -71,9 +76,6 @@ func lossPattern(text string) (func(i int) bool, error) {
 				return nil, wrong("%q is no seed", s)
 			}
 			n = v
-		}
-		if err != nil || percent < 0 || percent >= 100 {
-			return nil, wrong("%q is no percentage", p)
 		}
 		r, bad := rand.New(rand.NewPCG(n, n)), false
 		return func(int) bool {
@@ -155,7 +157,8 @@ func readTrace(text string) (trace, error) {
 		}
 		d := -1.0
 		if last := f[len(f)-1]; !strings.EqualFold(last, "lost") {
-			if d, err = strconv.ParseFloat(last, 64); err != nil {
+			var ok bool
+			if d, ok = number(last, -1e6, 1e6); !ok {
 				return nil, wrong("trace: line %d: %q is no delay in ms", i+1, last)
 			}
 		}
@@ -172,8 +175,8 @@ func readTrace(text string) (trace, error) {
 
 func uniform(text string) (trace, error) {
 	f := strings.Split(text, ":")
-	ms, err := strconv.ParseFloat(f[0], 64)
-	if err != nil || ms < 0 {
+	ms, ok := number(f[0], 0, 1e6)
+	if !ok {
 		return nil, wrong("uniform:%s: %q is no jitter in ms", text, f[0])
 	}
 	seed, loss := uint64(1), 0.0
@@ -181,11 +184,12 @@ func uniform(text string) (trace, error) {
 		switch {
 		case f[i] == "loss" && i+1 < len(f):
 			i++
-			if loss, err = strconv.ParseFloat(f[i], 64); err != nil {
+			if loss, ok = number(f[i], 0, 100); !ok {
 				return nil, wrong("uniform:%s: %q is no percentage", text, f[i])
 			}
 		default:
-			if seed, err = strconv.ParseUint(f[i], 10, 64); err != nil {
+			v, err := strconv.ParseUint(f[i], 10, 64)
+			if seed = v; err != nil {
 				return nil, wrong("uniform:%s: %q is no seed", text, f[i])
 			}
 		}
@@ -207,6 +211,14 @@ func runJitter(args []string, s std) error {
 	}
 	if *ptime < 10 || *ptime > 60 || *ptime%10 != 0 {
 		return wrong("a packet of %d ms: want 10 to 60", *ptime)
+	}
+	switch {
+	case *fix < 0 || *fix > jitter.MaxDelay/8:
+		return wrong("a delay of %d ms: want up to %d", *fix, jitter.MaxDelay/8)
+	case !(*phase >= 0 && *phase <= 10):
+		return wrong("a phase of %v ms: want 0 to 10", *phase)
+	case !(math.Abs(*ppm) <= 10000):
+		return wrong("a clock slower by %v millionths: want up to 10000", *ppm)
 	}
 	delay, err := readTrace(words[0])
 	if err != nil {
@@ -276,7 +288,7 @@ func (l *listener) listen(list []arrival, samples int, s std) error {
 		l.buffer.Get(&l.frame, max(0, jitter.Pull-l.n), period)
 		here, lost := l.decode()
 		concealed, heard = concealed+lost, heard+here+lost
-		if k >= 1000 && here > 0 && here == l.frame.N {
+		if k >= min(1000, samples/jitter.Pull/2) && here > 0 && here == l.frame.N {
 			d := (now - float64(int32(l.buffer.Stats().Next)-int32(here)) + float64(before)) / 8
 			sum, most, frames = sum+d, max(most, d), frames+1
 		}
@@ -286,12 +298,12 @@ func (l *listener) listen(list []arrival, samples int, s std) error {
 		l.n = copy(l.left[:], l.left[jitter.Pull:l.n])
 	}
 	st := l.buffer.Stats()
-	mean := 0.0
+	delay := "nothing heard"
 	if frames > 0 {
-		mean = sum / float64(frames)
+		delay = fmt.Sprintf("delay %.1f ms, at most %.1f", sum/float64(frames), most)
 	}
-	fmt.Fprintf(s.errs, "delay %.1f ms, at most %.1f; %d packets, %d late, %d began anew; concealed %.2f %%, left out %d ms, heard twice %d ms\n",
-		mean, most, count, st.Late, st.Resyncs, 100*float64(concealed)/float64(max(heard, 1)), st.Cut/8, st.Repeated/8)
+	fmt.Fprintf(s.errs, "%s; %d packets, %d late, %d began anew; concealed %.2f %%, left out %d ms, heard twice %d ms\n",
+		delay, count, st.Late, st.Resyncs, 100*float64(concealed)/float64(max(heard, 1)), st.Cut/8, st.Repeated/8)
 	return nil
 }
 

@@ -86,4 +86,10 @@ func options(f *flag.FlagSet, args []string) (words []string, err error) {
 	return words, nil
 }
 
+// number is a number from low to high.
+func number(text string, low, high float64) (v float64, ok bool) {
+	v, err := strconv.ParseFloat(text, 64)
+	return v, err == nil && v >= low && v <= high
+}
+
 func set(name string) *flag.FlagSet { return flag.NewFlagSet(name, flag.ContinueOnError) }
