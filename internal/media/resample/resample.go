@@ -7,7 +7,7 @@
 // downwards, only every second, third, fourth or sixth sample is made at all.
 //
 //	8000 ──×6──▶ 48000       sinc, Kaiser window, 24 periods of the lower rate:
-//	8000 ◀──÷6── 48000       flat within 0.1 dB to 0.42 of the lower rate, 60 dB
+//	8000 ◀──÷6── 48000       flat within 0.1 dB to 0.42 of the lower rate, 56 dB
 //	8000 ◀─×2÷2─▶ 16000      down from 0.58 of it; a delay of 12 samples of the
 //	16000 ◀×3÷3▶ 48000       lower rate either way; 32000 likewise, but not
 //	                         beside 48000, of which it is no part

@@ -806,7 +806,7 @@ func TestRemoteChanges(t *testing.T) {
 		a.Start(r)
 		sent := a.Stats().Sent
 		atA, _ = talk(time.Second, a, b, nil)
-		if p, _ := peakOf(atA[1600:], 700); p != 0 {
+		if p, _ := peakOf(atA[2400:], 700); p != 0 {
 			t.Errorf("b is heard with a peak of %.0f on hold", p)
 		}
 		if n := a.Stats().Sent - sent; n != 0 {
