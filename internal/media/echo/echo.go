@@ -27,7 +27,7 @@
 //
 // Doubt that has become too small for a line that has changed is found by a
 // trial. When the residual has been well above its best for some frames,
-// doubt is raised for 200 ms. If the background then comes well below the
+// doubt is raised for 320 ms. If the background then comes well below the
 // foreground, the line has changed, and it becomes the foreground; if not,
 // somebody was talking, and background and doubt are put back. The foreground
 // does not notice.
@@ -52,12 +52,12 @@
 // eight; TestG168 and TestVoices print each path and what is asked:
 //
 //	20 dB, 30 dB after                          0.38 s, 0.58 s
-//	another line, 20 dB after                   0.52 s
-//	after 1 s, after 10 s                       43 dB, 59 dB
+//	another line, 20 dB after                   0.54 s
+//	after 1 s, after 10 s                       42 dB, 59 dB
 //	after double talk at 0 dB, at -15 dB        60 dB, 60 dB
 //	after 2 minutes of silence, after tones     60 dB, 60 dB
-//	synthetic voices, 20 dB after               1.1 s
-//	during double talk of voices, 0 dB, -15 dB  55 dB, 57 dB
+//	synthetic voices, 20 dB after               1.2 s
+//	during double talk of voices, 0 dB, -15 dB  54 dB, 56 dB
 //	with A-law in the line                      37 dB
 //	heard through the NLP after 1 s             nothing
 //
