@@ -98,8 +98,8 @@ func (c *Call) Reject(code int) {
 	c.want(want{code: code})
 }
 
-// Hold puts the far end of an answered call on hold, or takes it back. Changed
-// follows, or Unchanged.
+// Hold puts the far end of an answered call on hold, or resumes it. Changed follows, or
+// Unchanged.
 func (c *Call) Hold(on bool) {
 	d := sdp.SendRecv
 	if on {

@@ -146,7 +146,7 @@ func (c *call) unchanged(ev sip.Unchanged) {
 // ---- what the line tells
 
 // incoming: somebody calls. Every idle phone of the line rings, and a person who
-// talks by it hears of him.
+// talks by it hears that it waits.
 func (a *Agent) incoming(now time.Time, l *line, ev sip.Incoming) {
 	a.count.CallsIn++
 	c := &call{a: a, line: l, sip: ev.Call, peer: ev.From, name: ev.Name, withheld: ev.Withheld}
@@ -181,7 +181,7 @@ func (a *Agent) incoming(now time.Time, l *line, ev sip.Incoming) {
 	var ports []string
 	for _, l := range c.legs {
 		does := " rings"
-		if l.ext.phone.Other() != 0 {
+		if l.ext.phone.Second() != 0 {
 			does = " hears a call waiting"
 		}
 		ports = append(ports, "port "+l.ext.port.Name()+does)

@@ -191,19 +191,19 @@ func (e *extension) join(leg phone.Leg, n tone.Name) {
 	e.cord.Set(p)
 }
 
-// Knock lets the person hear that somebody else calls, and tells who. A fax has no
-// use for it, and who calls for help no time.
-func (e *extension) Knock(leg, caller phone.Leg) bool {
+// CallWaiting lets the person hear that somebody else calls, and tells who. A fax
+// has no use for it, and who calls for help no time.
+func (e *extension) CallWaiting(leg, caller phone.Leg) bool {
 	c := e.a.callOf(e, leg)
 	if c == nil || c.stream == nil || c.stream.CarriesData() || slices.Contains(c.line.urgent, c.peer) {
 		return false
 	}
 	e.join(leg, tone.CallWaiting)
-	e.cord.Interrupt(e.country.Tone(tone.CallWaiting).First(), e.caller, e.message(caller))
+	e.cord.CallWaiting(e.country.Tone(tone.CallWaiting).First(), e.caller, e.message(caller))
 	return true
 }
 
-// Hold puts a far end on hold, or takes it back. Nobody speaks to it meanwhile.
+// Hold puts a far end on hold, or resumes it. Nobody speaks to it meanwhile.
 func (e *extension) Hold(leg phone.Leg, on bool) {
 	if c := e.a.callOf(e, leg); c != nil {
 		c.sip.Hold(on)

@@ -119,7 +119,7 @@ func (e *extension) look() status.Port {
 			p.Sound = s
 		}
 	}
-	if c := e.a.callOf(e, e.phone.Other()); c != nil {
+	if c := e.a.callOf(e, e.phone.Second()); c != nil {
 		p.Second = c.who()
 	}
 	return p

@@ -151,8 +151,8 @@ func (c *Cord) Tune(t Tuning) {
 }
 
 // Set joins the port as p says, from the next frame on. A tone that p has in
-// common with the patch before goes on as it was; an Interrupt ends. Any goroutine;
-// it does not wait.
+// common with the patch before goes on as it was; what CallWaiting tells ends. Any
+// goroutine; it does not wait.
 func (c *Cord) Set(p Patch) {
 	for _, far := range p.Far {
 		if far != nil {

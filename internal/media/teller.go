@@ -43,12 +43,12 @@ func (c *Cord) Ring(r Ringing) error { return c.teller.ring(r) }
 // it has returned nothing rings any more. Any goroutine; it does not wait.
 func (c *Cord) Silence() error { return c.teller.silence() }
 
-// Interrupt tells of another call during one, after some time: it alerts the
+// CallWaiting tells of another call during one, after some time: it alerts the
 // telephone, and if that answers tells it who calls. While it does, neither side
 // hears the other. The next Set ends it. False: the standard cannot, and nothing
 // happens. Any goroutine; it does not wait.
-func (c *Cord) Interrupt(after time.Duration, std callerid.Standard, m callerid.Message) bool {
-	return c.teller.interrupt(int(after/hal.FrameTime), std, m)
+func (c *Cord) CallWaiting(after time.Duration, std callerid.Standard, m callerid.Message) bool {
+	return c.teller.callWaiting(int(after/hal.FrameTime), std, m)
 }
 
 // Hook tells the cord that the receiver was lifted or put down, before anything
@@ -63,14 +63,14 @@ func (c *Cord) Hook(off bool) (itself bool) { return c.teller.hook(off) }
 // stopped stays so.
 type teller struct {
 	port hal.Port
-	on   atomic.Bool // the next frame is the sender's
+	on   atomic.Bool // it tells something, or waits to
 
 	mu      sync.Mutex
 	sender  callerid.Sender
 	cadence hal.Cadence
 	open    bool // the way to a telephone on the hook
 	call    bool // it is told during a call
-	wait    int  // frames until then
+	wait    int  // frames until the first of the sender's
 	lifted  bool // by the telephone itself
 	rest    int  // frames since the sender's last
 }
@@ -95,7 +95,7 @@ func (t *teller) ring(r Ringing) error {
 	return nil
 }
 
-func (t *teller) interrupt(wait int, std callerid.Standard, m callerid.Message) bool {
+func (t *teller) callWaiting(wait int, std callerid.Standard, m callerid.Message) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.sender.CallWaiting(std, &m) {

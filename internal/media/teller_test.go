@@ -241,7 +241,7 @@ func TestSilenceLasts(t *testing.T) {
 
 // During a call: the telephone is alerted, answers with D, and reads who else
 // calls, while neither side hears the other; then they do again.
-func TestInterrupt(t *testing.T) {
+func TestCallWaiting(t *testing.T) {
 	for _, answers := range []bool{true, false} {
 		together(t, 2, func(_ *wire, p []*party) {
 			a, b := dial(t, p[0], p[1], 101)
@@ -250,7 +250,7 @@ func TestInterrupt(t *testing.T) {
 			p[0].say(700, -10)
 			p[1].say(1000, -10)
 			time.Sleep(500 * time.Millisecond)
-			if !p[0].Interrupt(0, callerid.Bellcore, alice) {
+			if !p[0].CallWaiting(0, callerid.Bellcore, alice) {
 				t.Fatal("bellcore tells nothing during a call")
 			}
 			if answers {
@@ -291,7 +291,7 @@ func TestInterrupt(t *testing.T) {
 }
 
 // It may begin later, beneath a tone, and another patch is the end of it.
-func TestInterruptIsEnded(t *testing.T) {
+func TestCallWaitingIsEnded(t *testing.T) {
 	for _, ms := range []int{100, 330, 500} {
 		together(t, 2, func(_ *wire, p []*party) {
 			a, b := dial(t, p[0], p[1], 101)
@@ -301,7 +301,7 @@ func TestInterruptIsEnded(t *testing.T) {
 			time.Sleep(500 * time.Millisecond)
 			waiting := tone.Usual(tone.CallWaiting)
 			p[0].Set(Patch{Ear: waiting, Far: [2]*rtp.Stream{a}})
-			if waiting.First() != 300*time.Millisecond || !p[0].Interrupt(waiting.First(), callerid.Bellcore, alice) {
+			if waiting.First() != 300*time.Millisecond || !p[0].CallWaiting(waiting.First(), callerid.Bellcore, alice) {
 				t.Fatal("bellcore tells nothing during a call")
 			}
 			time.AfterFunc(time.Duration(ms)*time.Millisecond, func() { p[0].Set(Patch{Far: [2]*rtp.Stream{a}}) })
@@ -327,14 +327,14 @@ func TestInterruptIsEnded(t *testing.T) {
 }
 
 // Who hangs up while being told hears nothing of it the next time.
-func TestInterruptedByHangingUp(t *testing.T) {
+func TestCallWaitingAndHangingUp(t *testing.T) {
 	atHome(t, func(h *house) {
 		h.port.Lift()
 		time.Sleep(100 * time.Millisecond)
-		if h.cord.Interrupt(0, callerid.DTMF, alice) {
+		if h.cord.CallWaiting(0, callerid.DTMF, alice) {
 			h.Error("keys during a call")
 		}
-		if !h.cord.Interrupt(0, callerid.ETSIAlert, alice) {
+		if !h.cord.CallWaiting(0, callerid.ETSIAlert, alice) {
 			h.Error("etsi tells nothing during a call")
 		}
 		time.Sleep(30 * time.Millisecond)

@@ -44,10 +44,10 @@ func (x *exchange) Join(l Leg) {
 	}
 	x.hear, x.join = tone.None, l
 }
-func (x *exchange) Knock(l, caller Leg) bool {
-	x.live(l, "knock over")
-	if s := x.live(caller, "knock for"); x.join != l || !s.incoming || s.accepted || x.hear != tone.None {
-		x.t.Fatalf("leg %d knocks over leg %d, joined to %d: %+v", caller, l, x.join, s)
+func (x *exchange) CallWaiting(l, caller Leg) bool {
+	x.live(l, "wait over")
+	if s := x.live(caller, "waiting"); x.join != l || !s.incoming || s.accepted || x.hear != tone.None {
+		x.t.Fatalf("leg %d waits over leg %d, joined to %d: %+v", caller, l, x.join, s)
 	}
 	if caller%5 == 0 {
 		return false // now and then it must not be
@@ -115,24 +115,24 @@ func (x *exchange) check(p *Phone, now time.Time) {
 		if !x.off && !(s.incoming && !s.accepted) && !(s.held && x.bell) {
 			x.t.Fatalf("%s: on hook, but leg %d is a call", p.State(), l)
 		}
-		if l != p.Leg() && l != p.Other() {
+		if l != p.Leg() && l != p.Second() {
 			x.t.Fatalf("%s: leg %d is forgotten", p.State(), l)
 		}
 		if (s.accepted || s.answered) && s.held == (x.join == l) {
 			x.t.Fatalf("%s: leg %d has answered, on hold: %v, joined to %d", p.State(), l, s.held, x.join)
 		}
 	}
-	for _, l := range []Leg{p.Leg(), p.Other()} {
+	for _, l := range []Leg{p.Leg(), p.Second()} {
 		if l != 0 {
 			x.live(l, p.State()+" with")
 			living--
 		}
 	}
-	if living != 0 || p.Other() != 0 && p.Leg() == 0 {
-		x.t.Fatalf("%s: has legs %d and %d", p.State(), p.Leg(), p.Other())
+	if living != 0 || p.Second() != 0 && p.Leg() == 0 {
+		x.t.Fatalf("%s: has legs %d and %d", p.State(), p.Leg(), p.Second())
 	}
-	if p.Other() != 0 && p.State() != "callwaiting" && p.State() != "holding" {
-		x.t.Fatalf("%s: with a second leg %d", p.State(), p.Other())
+	if p.Second() != 0 && p.State() != "callwaiting" && p.State() != "holding" {
+		x.t.Fatalf("%s: with a second leg %d", p.State(), p.Second())
 	}
 	if !x.off && (x.join != 0 || x.hear != tone.None) {
 		x.t.Fatalf("%s: on hook, but the ear hears %q and leg %d", p.State(), x.hear, x.join)
@@ -187,7 +187,7 @@ func (x *exchange) act(p *Phone, now *time.Time, op, arg byte) {
 		if arg&128 != 0 {
 			leg = p.Leg()
 			if arg&64 != 0 {
-				leg = p.Other()
+				leg = p.Second()
 			}
 			s = x.legs[leg]
 		}

@@ -6,10 +6,10 @@
 // situation. The functions are told the time and ask a Desk for everything else,
 // so a phone can be replayed, fuzzed and run a million times a second.
 //
-// A telephone has two calls at most. The second is one that comes in during the
-// first, and a flash goes from one to the other:
+// A telephone has two calls at most: Leg, which is talked to or rings, and Second,
+// which calls meanwhile or is on hold. A flash makes each the other:
 //
-//	talking ─ Incoming ─▶ callwaiting ─ Flash ─▶ holding ─ Flash ─▶ holding, the other one
+//	talking ─ Incoming ─▶ callwaiting ─ Flash ─▶ holding ─ Flash ─▶ holding
 package phone
 
 import (
@@ -28,10 +28,10 @@ type Desk interface {
 	Hear(tone.Name)
 	// Join connects ear and mouth to a leg, without a tone.
 	Join(Leg)
-	// Knock lets the ear hear, over the leg that it is joined to, that another
+	// CallWaiting lets the ear hear, over the leg that it is joined to, that another
 	// one calls, until the next Join or Hear. False: not now, and nothing happens.
-	Knock(leg, caller Leg) bool
-	// Hold puts the far end of an answered leg on hold, or takes it back.
+	CallWaiting(leg, caller Leg) bool
+	// Hold puts the far end of an answered leg on hold, or resumes it.
 	Hold(leg Leg, on bool)
 	// Bell starts the bell for the phone's Leg, or stops it.
 	Bell(on bool)
@@ -116,18 +116,18 @@ type Config struct {
 
 // A Phone is one telephone. It is owned by the operator.
 type Phone struct {
-	desk  Desk
-	plan  *Plan
-	sit   bool
-	one   bool // Config.Single
-	state state
-	name  string // of state
+	desk   Desk
+	plan   *Plan
+	sit    bool
+	single bool // Config.Single
+	state  state
+	name   string // of state
 
 	deadline time.Time // when the situation gives up; zero is never
 	digits   [MaxDigits]byte
 	n        int // digits dialled
 	leg      Leg // 0 without a call
-	other    Leg // that is on hold, or calls meanwhile; 0 without
+	second   Leg // that is on hold, or calls meanwhile; 0 without
 	messages bool
 }
 
@@ -144,7 +144,7 @@ func New(desk Desk, c Config) *Phone {
 // Configure changes what the owner chose. A number half dialled goes on under
 // the new plan.
 func (p *Phone) Configure(c Config) {
-	p.plan, p.sit, p.one = c.Plan, c.SIT, c.Single
+	p.plan, p.sit, p.single = c.Plan, c.SIT, c.Single
 	if p.plan == nil {
 		p.plan = usual
 	}
@@ -174,9 +174,8 @@ func (p *Phone) State() string { return p.name }
 // Leg is the call the phone has, 0 for none.
 func (p *Phone) Leg() Leg { return p.leg }
 
-// Other is the second call: one that is on hold, or that calls meanwhile; 0 for
-// none.
-func (p *Phone) Other() Leg { return p.other }
+// Second is the call beside that one: on hold, or calling meanwhile; 0 for none.
+func (p *Phone) Second() Leg { return p.second }
 
 // Number is what has been dialled since the last dial tone.
 func (p *Phone) Number() string { return string(p.digits[:p.n]) }

@@ -14,7 +14,7 @@ import (
 type notes struct {
 	said []string
 	legs Leg
-	full bool // no way to try a call, nor to knock
+	full bool // no way to try a call, nor for a second call
 }
 
 func (d *notes) say(format string, args ...any) {
@@ -31,8 +31,8 @@ func (d *notes) Join(l Leg) { d.say("join %d", l) }
 func (d *notes) Hold(l Leg, on bool) {
 	d.say("%s %d", map[bool]string{true: "hold", false: "resume"}[on], l)
 }
-func (d *notes) Knock(l, caller Leg) bool {
-	d.say("knock %d over %d", caller, l)
+func (d *notes) CallWaiting(l, caller Leg) bool {
+	d.say("waiting %d over %d", caller, l)
 	return !d.full
 }
 func (d *notes) Accept(l Leg)        { d.say("accept %d", l) }
@@ -160,7 +160,7 @@ func TestStories(t *testing.T) {
 		{"a second call is answered, and the two take turns", "", `
 			in            => bell true: ringing
 			lift          => bell false, accept 1, join 1: talking
-			in2           => knock 2 over 1: callwaiting
+			in2           => waiting 2 over 1: callwaiting
 			~7            => press 1 7: callwaiting
 			in3           => refuse 3 486: callwaiting
 			flash         => hold 1, accept 2, join 2: holding
@@ -174,45 +174,45 @@ func TestStories(t *testing.T) {
 		{"who is on hold hangs up", "", `
 			in            => bell true: ringing
 			lift          => bell false, accept 1, join 1: talking
-			in2           => knock 2 over 1: callwaiting
+			in2           => waiting 2 over 1: callwaiting
 			flash         => hold 1, accept 2, join 2: holding
 			end           => : talking
-			in3           => knock 3 over 2: callwaiting`},
+			in3           => waiting 3 over 2: callwaiting`},
 		{"the second caller gives up", "", `
 			in            => bell true: ringing
 			lift          => bell false, accept 1, join 1: talking
-			in2           => knock 2 over 1: callwaiting
+			in2           => waiting 2 over 1: callwaiting
 			end2          => join 1: talking`},
 		{"whom we talk to hangs up while somebody calls", "", `
 			in            => bell true: ringing
 			lift          => bell false, accept 1, join 1: talking
-			in2           => knock 2 over 1: callwaiting
+			in2           => waiting 2 over 1: callwaiting
 			end           => hear callwaiting: callwaiting
 			in3           => refuse 3 486: callwaiting
 			flash         => accept 2, join 2: talking`},
 		{"and then the caller too", "", `
 			in            => bell true: ringing
 			lift          => bell false, accept 1, join 1: talking
-			in2           => knock 2 over 1: callwaiting
+			in2           => waiting 2 over 1: callwaiting
 			end           => hear callwaiting: callwaiting
 			end2          => hear congestion: reorder`},
 		{"and the receiver is put down", "", `
 			in            => bell true: ringing
 			lift          => bell false, accept 1, join 1: talking
-			in2           => knock 2 over 1: callwaiting
+			in2           => waiting 2 over 1: callwaiting
 			end           => hear callwaiting: callwaiting
 			hang-up       => hear nothing, bell true: ringing
 			lift          => bell false, accept 2, join 2: talking`},
 		{"who hangs up is rung by the second caller", "", `
 			in            => bell true: ringing
 			lift          => bell false, accept 1, join 1: talking
-			in2           => knock 2 over 1: callwaiting
+			in2           => waiting 2 over 1: callwaiting
 			hang-up       => drop 1, hear nothing, bell true: ringing
 			end2          => bell false: idle`},
 		{"who hangs up is rung for whom he has on hold", "", `
 			in            => bell true: ringing
 			lift          => bell false, accept 1, join 1: talking
-			in2           => knock 2 over 1: callwaiting
+			in2           => waiting 2 over 1: callwaiting
 			flash         => hold 1, accept 2, join 2: holding
 			hang-up       => drop 2, hear nothing, bell true: ringing
 			flash         => : ringing
@@ -221,7 +221,7 @@ func TestStories(t *testing.T) {
 		{"nobody comes back to him", "", `
 			in            => bell true: ringing
 			lift          => bell false, accept 1, join 1: talking
-			in2           => knock 2 over 1: callwaiting
+			in2           => waiting 2 over 1: callwaiting
 			flash         => hold 1, accept 2, join 2: holding
 			hang-up       => drop 2, hear nothing, bell true: ringing
 			59s           => : ringing
@@ -229,7 +229,7 @@ func TestStories(t *testing.T) {
 		{"he does not wait so long", "", `
 			in            => bell true: ringing
 			lift          => bell false, accept 1, join 1: talking
-			in2           => knock 2 over 1: callwaiting
+			in2           => waiting 2 over 1: callwaiting
 			flash         => hold 1, accept 2, join 2: holding
 			hang-up       => drop 2, hear nothing, bell true: ringing
 			end           => bell false: idle`},
@@ -237,7 +237,7 @@ func TestStories(t *testing.T) {
 			in            => bell true: ringing
 			lift          => bell false, accept 1, join 1: talking
 			full          => : talking
-			in2           => knock 2 over 1, refuse 2 486: talking`},
+			in2           => waiting 2 over 1, refuse 2 486: talking`},
 		{"the caller gives up", "", `
 			in            => bell true: ringing
 			end487        => bell false: idle
@@ -389,14 +389,14 @@ func TestStepAllocates(t *testing.T) {
 
 type mute struct{}
 
-func (mute) Hear(tone.Name)      {}
-func (mute) Join(Leg)            {}
-func (mute) Knock(_, _ Leg) bool { return true }
-func (mute) Hold(Leg, bool)      {}
-func (mute) Bell(bool)           {}
-func (mute) Call(string) Leg     { return 1 }
-func (mute) Accept(Leg)          {}
-func (mute) Refuse(Leg, int)     {}
-func (mute) Drop(Leg)            {}
-func (mute) Flash(Leg)           {}
-func (mute) Press(Leg, byte)     {}
+func (mute) Hear(tone.Name)            {}
+func (mute) Join(Leg)                  {}
+func (mute) CallWaiting(_, _ Leg) bool { return true }
+func (mute) Hold(Leg, bool)            {}
+func (mute) Bell(bool)                 {}
+func (mute) Call(string) Leg           { return 1 }
+func (mute) Accept(Leg)                {}
+func (mute) Refuse(Leg, int)           {}
+func (mute) Drop(Leg)                  {}
+func (mute) Flash(Leg)                 {}
+func (mute) Press(Leg, byte)           {}

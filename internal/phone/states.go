@@ -36,17 +36,22 @@ func ringing(p *Phone, now time.Time, ev Event) state {
 		p.desk.Bell(false)
 		p.desk.Accept(p.leg)
 		return p.talk()
-	case Ended:
-		if ev.Leg == p.leg {
-			return p.unrung()
-		}
-	case Incoming:
-		p.desk.Refuse(ev.Leg, busyHere)
 	}
-	return ringing
+	return p.rung(ev, ringing)
 }
 
-// unrung: nobody calls any more.
+// rung is what may happen to whoever the bell rings for, and to a third.
+func (p *Phone) rung(ev Event, stay state) state {
+	switch {
+	case ev.Kind == Ended && ev.Leg == p.leg:
+		return p.unrung()
+	case ev.Kind == Incoming:
+		p.desk.Refuse(ev.Leg, busyHere)
+	}
+	return stay
+}
+
+// unrung: the bell rings for nobody any more.
 func (p *Phone) unrung() state {
 	p.leg = 0
 	p.desk.Bell(false)
@@ -156,13 +161,10 @@ func ringback(p *Phone, now time.Time, ev Event) state {
 // early: as ringback, but what the ear hears comes from over there: their
 // ringback, an announcement.
 func early(p *Phone, now time.Time, ev Event) state {
-	switch {
-	case ev.Kind == Digit && ev.Mute:
-		p.desk.Press(p.leg, ev.Digit)
-		return early
-	case ev.Kind == Ringing && ev.Leg == p.leg:
+	if ev.Kind == Ringing && ev.Leg == p.leg {
 		return p.ring()
 	}
+	p.press(ev)
 	return p.reaching(now, ev, early)
 }
 
@@ -195,23 +197,26 @@ func talking(p *Phone, now time.Time, ev Event) state {
 	case Flash:
 		p.desk.Flash(p.leg)
 		return talking
-	case Digit:
-		if ev.Mute {
-			p.desk.Press(p.leg, ev.Digit)
-		}
-		return talking
 	case Ended:
 		if ev.Leg == p.leg {
 			p.leg = 0
 			return p.refused(now, 0)
 		}
 	case Incoming:
-		if !p.one && p.desk.Knock(p.leg, ev.Leg) {
-			p.other = ev.Leg
+		if !p.single && p.desk.CallWaiting(p.leg, ev.Leg) {
+			p.second = ev.Leg
 			return p.be("callwaiting", callwaiting)
 		}
 	}
+	p.press(ev)
 	return p.offHook(ev, talking)
+}
+
+// press is for whoever is talked to, where he does not hear the key.
+func (p *Phone) press(ev Event) {
+	if ev.Kind == Digit && ev.Mute {
+		p.desk.Press(p.leg, ev.Digit)
+	}
 }
 
 // callwaiting: as talking, and somebody else calls. A flash answers him; who
@@ -220,20 +225,15 @@ func callwaiting(p *Phone, now time.Time, ev Event) state {
 	switch ev.Kind {
 	case Flash:
 		p.desk.Hold(p.leg, true)
-		p.desk.Accept(p.other)
+		p.desk.Accept(p.second)
 		return p.swap()
-	case Digit:
-		if ev.Mute {
-			p.desk.Press(p.leg, ev.Digit)
-		}
-		return callwaiting
 	case Ended:
 		switch ev.Leg {
-		case p.other:
-			p.other = 0
+		case p.second:
+			p.second = 0
 			return p.talk()
 		case p.leg:
-			p.leg, p.other = p.other, 0
+			p.leg, p.second = p.second, 0
 			p.desk.Hear(tone.CallWaiting)
 			return p.be("callwaiting", left)
 		}
@@ -242,6 +242,7 @@ func callwaiting(p *Phone, now time.Time, ev Event) state {
 		p.desk.Bell(true)
 		return p.be("ringing", ringing)
 	}
+	p.press(ev)
 	return p.offHook(ev, callwaiting)
 }
 
@@ -268,7 +269,7 @@ func left(p *Phone, now time.Time, ev Event) state {
 // the other. When whom we talk to hangs up the other is there again, as with
 // Asterisk's chan_dahdi; when we hang up, he rings.
 func (p *Phone) swap() state {
-	p.leg, p.other = p.other, p.leg
+	p.leg, p.second = p.second, p.leg
 	p.desk.Join(p.leg)
 	return p.be("holding", holding)
 }
@@ -277,20 +278,15 @@ func holding(p *Phone, now time.Time, ev Event) state {
 	switch ev.Kind {
 	case Flash:
 		p.desk.Hold(p.leg, true)
-		p.desk.Hold(p.other, false)
+		p.desk.Hold(p.second, false)
 		return p.swap()
-	case Digit:
-		if ev.Mute {
-			p.desk.Press(p.leg, ev.Digit)
-		}
-		return holding
 	case Ended:
 		switch ev.Leg {
-		case p.other:
-			p.other = 0
+		case p.second:
+			p.second = 0
 			return p.be("talking", talking)
 		case p.leg:
-			p.leg, p.other = p.other, 0
+			p.leg, p.second = p.second, 0
 			p.desk.Hold(p.leg, false)
 			return p.talk()
 		}
@@ -299,6 +295,7 @@ func holding(p *Phone, now time.Time, ev Event) state {
 		p.desk.Bell(true)
 		return p.until("ringing", now.Add(recallTime), recalled)
 	}
+	p.press(ev)
 	return p.offHook(ev, holding)
 }
 
@@ -312,14 +309,8 @@ func recalled(p *Phone, now time.Time, ev Event) state {
 	case timeout:
 		p.desk.Drop(p.leg)
 		return p.unrung()
-	case Ended:
-		if ev.Leg == p.leg {
-			return p.unrung()
-		}
-	case Incoming:
-		p.desk.Refuse(ev.Leg, busyHere)
 	}
-	return recalled
+	return p.rung(ev, recalled)
 }
 
 // refused tells the ear why there is no call: busy when they are busy,
@@ -384,12 +375,12 @@ func (p *Phone) offHook(ev Event, stay state) state {
 	return stay
 }
 
-// hangUp ends the call, and goes on with the other one if there is any.
+// hangUp ends the call, and goes on with the second if there is one.
 func (p *Phone) hangUp() {
 	if p.leg != 0 {
 		p.desk.Drop(p.leg)
 	}
-	p.leg, p.other = p.other, 0
+	p.leg, p.second = p.second, 0
 	p.desk.Hear(tone.None)
 }
 
