@@ -119,8 +119,8 @@ type Reverser interface {
 // at a rate of 8000 alone and return an error otherwise. Its keys are told as
 // Digit and are not heard.
 type Handset interface {
-	// Rate is how many samples its sound has in a second, both ways: 8000,
-	// 16000, 32000 or 48000. It never changes.
+	// Rate is how many samples its sound has in a second, both ways, one of
+	// Rates. It never changes.
 	Rate() int
 
 	// ReadSamples is Read for the next 10 ms, Rate()/100 samples.
@@ -129,6 +129,9 @@ type Handset interface {
 	// WriteSamples is Write of 10 ms, Rate()/100 samples. They are not kept.
 	WriteSamples([]int16) error
 }
+
+// Rates are those that a Handset may have, samples a second.
+var Rates = [...]int{8000, 16000, 32000, 48000}
 
 // RateOf is how many samples the sound of a port has in a second.
 func RateOf(p Port) int {

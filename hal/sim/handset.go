@@ -16,13 +16,10 @@ import (
 // which belong to one goroutine, its methods may be called from any.
 type Handset struct{ telephone }
 
-// rates are those that hal.Handset may have.
-var rates = [...]int{8000, 16000, 32000, 48000}
-
 // NewHandset returns a handset on the hook, whose sound has rate samples a
-// second: 8000, 16000, 32000 or 48000. Others panic.
+// second, one of hal.Rates. Others panic.
 func NewHandset(name string, rate int, o Options) *Handset {
-	if !slices.Contains(rates[:], rate) {
+	if !slices.Contains(hal.Rates[:], rate) {
 		panic(fmt.Sprintf("a handset of %d Hz", rate))
 	}
 	h := new(Handset)

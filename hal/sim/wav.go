@@ -71,8 +71,8 @@ func wavFormat(b []byte) (format uint16, rate int, err error) {
 	if format == wavExtensible && len(b) >= 26 {
 		format = binary.LittleEndian.Uint16(b[24:])
 	}
-	if channels != 1 || !slices.Contains(rates[:], rate) {
-		return 0, 0, fmt.Errorf("the WAV file has %d channels at %d Hz; a telephone wants one at %d Hz, a handset at %d, %d or %d", channels, rate, rates[0], rates[1], rates[2], rates[3])
+	if channels != 1 || !slices.Contains(hal.Rates[:], rate) {
+		return 0, 0, fmt.Errorf("the WAV file has %d channels at %d Hz; a telephone wants one at %d Hz, a handset at %d, %d or %d", channels, rate, hal.Rates[0], hal.Rates[1], hal.Rates[2], hal.Rates[3])
 	}
 	switch {
 	case format == wavPCM && bits == 16, format == wavALaw && bits == 8, format == wavMuLaw && bits == 8:

@@ -128,8 +128,8 @@ func (s *Script) build(f []string, line string) (err error) {
 		o.Hybrid, err = strconv.Atoi(f[1])
 	case "handset":
 		o.Handset, err = strconv.Atoi(f[1])
-		if err == nil && !slices.Contains([]int{8000, 16000, 32000, 48000}, o.Handset) {
-			err = fmt.Errorf("want: handset and one of 8000, 16000, 32000, 48000")
+		if err == nil && !slices.Contains(hal.Rates[:], o.Handset) {
+			err = fmt.Errorf("want: handset and one of %v", hal.Rates)
 		}
 	case "far":
 		err = s.far(f[1:])
@@ -142,7 +142,7 @@ func (s *Script) build(f []string, line string) (err error) {
 	case "loopback":
 		o.Virtual = f[1] == "no"
 	default:
-		err = fmt.Errorf("%q is no part of a world: country, proxies, outbound, name, transport, certificate, impostor, expires, keepalive, password, hybrid, handset, far, config, top, loopback", f[0])
+		err = fmt.Errorf("%q is no part of a world: country, proxies, outbound, name, transport, certificate, impostor, expires, keepalive, password, hybrid, handset, far, config, port, top, loopback", f[0])
 	}
 	return err
 }

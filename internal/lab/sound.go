@@ -121,8 +121,8 @@ const (
 	Mute                 // packets of silence
 )
 
-// A mouthAndEar is a far end's sound, wide where G.722 is spoken: it speaks and listens every 20 ms, with
-// its own G.711 and RTP (RFC 3550).
+// A mouthAndEar is a far end's sound, wide where G.722 is spoken: it speaks and
+// listens every 20 ms, with its own G.711 and RTP (RFC 3550).
 type mouthAndEar struct {
 	pc    net.PacketConn
 	at    netip.AddrPort

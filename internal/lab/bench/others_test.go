@@ -430,7 +430,7 @@ func versions(baresip bool) string {
 		s += " Debian's baresip " + string(said) + ", account with `outbound=`."
 	}
 	if _, err := exec.LookPath("asterisk"); err != nil {
-		s += " Debian 12 has no Asterisk, so there is none here."
+		s += "\nDebian 12 has no Asterisk, so there is none here."
 	}
 	return s
 }
