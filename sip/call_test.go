@@ -73,6 +73,7 @@ func TestCall(t *testing.T) {
 		if !strings.Contains(inv[1].text, "c=IN IP4 10.0.0.2\r\n") || !strings.Contains(inv[1].text, "m=audio 4000 ") {
 			t.Errorf("our address is not in the offer:\n%s", inv[1].text)
 		}
+		synctest.Wait()
 		ack := w.said("ACK", p1)
 		last := ack[len(ack)-1]
 		// RFC 3261 13.2.2.4: same CSeq number and credentials as the INVITE.
