@@ -39,15 +39,17 @@ type Call struct {
 	over     bool // Ended was told
 	told     bool // Answered was told
 	ours     sdp.Session
-	theirs   *sdp.Session         // their latest
-	media    sdp.Session          // agreed
-	body     string               // our latest session as it was sent
-	offered  bool                 // an offer of ours waits for its answer
-	unacked  bool                 // a 2xx of ours waits for its ACK
-	glaring  bool                 // an offer of ours met one of theirs, and is not made again yet
-	updates  bool                 // the far end takes UPDATE
-	stale    bool                 // the far end does not know yet where we are
-	changes  []func(*sdp.Session) // of ours, that the far end has not been asked for
+	wanted   sdp.Session  // ours as the operator wants it, once answered: its Direction and Codecs
+	theirs   *sdp.Session // their latest
+	media    sdp.Session  // agreed
+	body     string       // our latest session as it was sent
+	offered  bool         // an offer of ours waits for its answer
+	unacked  bool         // a 2xx of ours waits for its ACK
+	glaring  bool         // an offer of ours met one of theirs, and is not made again yet
+	unheard  bool         // nobody has decided on what is wanted, and it was told
+	resting  bool         // likewise, and it is not asked again yet
+	updates  bool         // the far end takes UPDATE
+	stale    bool         // the far end does not know yet where we are
 	timer    sessionTimer
 	early    map[string]*leg // of our INVITE, by the far end's tag
 	doubt    *doubt          // about the address of our INVITE
@@ -65,7 +67,7 @@ type Call struct {
 type want struct {
 	code    int // 180 ring, 200 answer, else reject
 	session sdp.Session
-	change  func(*sdp.Session) // of an answered call's session; nil: the above
+	change  func(*sdp.Session) // of what is wanted of an answered call; nil: the above
 }
 
 func (l *Line) newCall(id, tag string) *Call {

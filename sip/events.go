@@ -65,10 +65,12 @@ type Changed struct {
 }
 
 // Unchanged: the far end did not take what Hold or Speak has asked of it, and the
-// call goes on as it was.
+// call goes on as it was. If nobody has decided, it is asked again every 10 s
+// until somebody does, and Unchanged is told of the first time only.
 type Unchanged struct {
-	Call *Call
-	Err  error // a sentence
+	Call  *Call
+	Err   error // a sentence
+	Again bool  // nobody has decided
 }
 
 // Pressed: the far end has pressed a key, 0-9, *, #, A-D, and tells of it by INFO.

@@ -126,15 +126,16 @@ func TestHold(t *testing.T) {
 // Whatever comes of it, the call goes on as it was, and may be held later.
 func TestHoldRefused(t *testing.T) {
 	for _, row := range []struct {
-		name string
-		code int // 0: silence
-		took time.Duration
-		why  string
+		name  string
+		code  int // 0: silence
+		took  time.Duration
+		why   string
+		again bool
 	}{
-		{"not acceptable", 488, time.Second, "488 X"},
-		{"an error", 500, time.Second, "500 X"},
-		{"a proxy's timeout", 408, time.Second, "408 X"},
-		{"silence", 0, 40 * time.Second, "no answer"},
+		{"not acceptable", 488, time.Second, "488 X", false},
+		{"an error", 500, time.Second, "500 X", true},
+		{"a proxy's timeout", 408, time.Second, "408 X", true},
+		{"silence", 0, 40 * time.Second, "no answer", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {
@@ -154,8 +155,8 @@ func TestHoldRefused(t *testing.T) {
 				await[Answered](w, time.Second)
 				c.Hold(true)
 				u, _ := await[Unchanged](w, row.took)
-				if u.Call != c || !strings.Contains(u.Err.Error(), row.why) {
-					t.Errorf("%v", u.Err)
+				if u.Call != c || !strings.Contains(u.Err.Error(), row.why) || u.Again != row.again {
+					t.Errorf("%v, again %v", u.Err, u.Again)
 				}
 				before := len(w.offers())
 				c.Hold(false) // as it is
@@ -174,6 +175,46 @@ func TestHoldRefused(t *testing.T) {
 				}
 				none[Ended](w, 20*time.Second)
 			})
+		})
+	}
+}
+
+// Who is to be heard again is not left on hold because nobody was there to ask: it
+// is asked every 10 s, which is told once; and not if he is to stay on hold after all.
+func TestResumeIsAskedAgain(t *testing.T) {
+	for _, stays := range []bool{false, true} {
+		bubble(t, func(t *testing.T, w *world) {
+			p := w.proxy(p1)
+			dead := false
+			p.handle = func(p *proxy, req *sip.Request) bool {
+				if dead && req.Method == sip.INVITE {
+					p.answer(req, 503)
+					return true
+				}
+				return mirrored(new(bool))(p, req)
+			}
+			registered(w, p1)
+			c := w.line.Call("1", local)
+			await[Answered](w, time.Second)
+			c.Hold(true)
+			await[Changed](w, time.Second)
+			p.set(func() { dead = true })
+			c.Hold(false)
+			if u, _ := await[Unchanged](w, time.Second); !u.Again {
+				t.Errorf("%+v", u)
+			}
+			none[Unchanged](w, 2*lookAgain)
+			if stays {
+				c.Hold(true)
+			}
+			p.set(func() { dead = false })
+			if stays {
+				none[Changed](w, 2*lookAgain)
+				return
+			}
+			if ch, took := await[Changed](w, lookAgain); ch.Media.Direction != sdp.SendRecv {
+				t.Errorf("%+v after %v", ch, took)
+			}
 		})
 	}
 }

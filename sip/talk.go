@@ -26,13 +26,15 @@ func (c *Call) talk(late <-chan *sip.Response, fork func(*sip.Response)) {
 		<-c.keys
 	}
 	keys := c.keys
+	c.wanted = c.ours
 	for !c.over {
 		c.propose()
 		rearm(session, c.timer.next)
 		select {
 		case w := <-c.wants:
 			if w.change != nil {
-				c.changes = append(c.changes, w.change)
+				w.change(&c.wanted)
+				c.resting = false
 			}
 		case key := <-keys:
 			keys = nil // the next has to wait, or it may overtake
@@ -510,19 +512,17 @@ func (c *Call) offer(s sdp.Session, then func(*sip.Response, error)) {
 // RFC 3261 section 14.1: "a UAC MUST NOT initiate a new INVITE transaction within
 // a dialog while another INVITE transaction is in progress in either direction."
 func (c *Call) propose() {
-	if len(c.changes) == 0 || c.offered || c.unacked || c.glaring {
+	want, was := c.wanted, c.ours
+	if alike(want, was) {
+		c.unheard = false
 		return
 	}
-	was, changes := c.ours, c.changes
-	c.changes = nil
-	for _, change := range changes {
-		change(&c.ours)
-	}
-	if c.ours.Direction == was.Direction && slices.Equal(c.ours.Codecs, was.Codecs) {
+	if c.offered || c.unacked || c.glaring || c.resting {
 		return
 	}
+	c.ours.Direction, c.ours.Codecs = want.Direction, want.Codecs
 	s := c.current()
-	s.Direction = c.ours.Direction
+	s.Direction = want.Direction
 	if s.Direction == sdp.SendOnly && c.theirs.Holds() {
 		s.Direction = sdp.Inactive // RFC 3264 section 8.4: there was nothing to send before either
 	}
@@ -536,22 +536,55 @@ func (c *Call) propose() {
 		c.ours.Direction, c.ours.Codecs = was.Direction, was.Codecs
 		switch {
 		case err != nil:
-			c.say(Unchanged{c, err})
+			c.putOff(err)
 		case res.StatusCode == 491:
-			c.changes, c.glaring = append(changes, c.changes...), true
-			c.line.spawn(func() {
-				select {
-				case <-time.After(c.glare()):
-					c.post(func() { c.glaring = false })
-				case <-c.done:
-				}
-			})
+			c.glaring = true
+			c.later(c.glare(), func() { c.glaring = false })
 		case res.StatusCode == 481:
 			c.refreshed(res, nil)
-		case res.IsSuccess():
-			c.say(Unchanged{c, sdp.ErrNothingInCommon})
+		case slices.Contains(undecided, res.StatusCode):
+			c.putOff(fmt.Errorf("%d %s", res.StatusCode, reason(res)))
 		default:
-			c.say(Unchanged{c, fmt.Errorf("%d %s", res.StatusCode, reason(res))})
+			err := sdp.ErrNothingInCommon
+			if !res.IsSuccess() {
+				err = fmt.Errorf("%d %s", res.StatusCode, reason(res))
+			}
+			if alike(c.wanted, want) {
+				c.wanted = was
+			}
+			c.say(Unchanged{Call: c, Err: err})
+		}
+	})
+}
+
+// alike reports whether the operator would tell two sessions of ours apart.
+func alike(a, b sdp.Session) bool {
+	return a.Direction == b.Direction && slices.Equal(a.Codecs, b.Codecs)
+}
+
+// undecided are the answers to a re-INVITE by which no far end has refused it:
+// proxies give them that have lost it, and RFC 3261 section 14.2 has the far end
+// say 500 while it is busy with another.
+var undecided = []int{408, 500, 503, 504}
+
+// putOff has what is wanted asked again after a while, or at once when something
+// else is wanted.
+func (c *Call) putOff(why error) {
+	c.resting = true
+	c.later(lookAgain, func() { c.resting = false })
+	if !c.unheard {
+		c.unheard = true
+		c.say(Unchanged{Call: c, Err: why, Again: true})
+	}
+}
+
+// later has the call's goroutine do something after a time.
+func (c *Call) later(d time.Duration, do func()) {
+	c.line.spawn(func() {
+		select {
+		case <-time.After(d):
+			c.post(do)
+		case <-c.done:
 		}
 	})
 }

@@ -140,7 +140,11 @@ func (c *call) who() string { return cmp.Or(c.peer, "somebody") }
 
 // unchanged: the far end keeps the call as it was.
 func (c *call) unchanged(ev sip.Unchanged) {
-	c.a.log.Warn(fmt.Sprintf("line %s: call with %s stays as it was: %v", c.line.cfg.Name, c.who(), ev.Err))
+	long := ""
+	if ev.Again {
+		long = " for now"
+	}
+	c.a.log.Warn(fmt.Sprintf("line %s: call with %s stays as it was%s: %v", c.line.cfg.Name, c.who(), long, ev.Err))
 }
 
 // ---- what the line tells
