@@ -3,6 +3,7 @@ package sip
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -185,9 +186,9 @@ func TestResumeIsAskedAgain(t *testing.T) {
 	for _, stays := range []bool{false, true} {
 		bubble(t, func(t *testing.T, w *world) {
 			p := w.proxy(p1)
-			dead := false
+			var dead atomic.Bool
 			p.handle = func(p *proxy, req *sip.Request) bool {
-				if dead && req.Method == sip.INVITE {
+				if dead.Load() && req.Method == sip.INVITE {
 					p.answer(req, 503)
 					return true
 				}
@@ -198,16 +199,16 @@ func TestResumeIsAskedAgain(t *testing.T) {
 			await[Answered](w, time.Second)
 			c.Hold(true)
 			await[Changed](w, time.Second)
-			p.set(func() { dead = true })
+			dead.Store(true)
 			c.Hold(false)
 			if u, _ := await[Unchanged](w, time.Second); !u.Again {
 				t.Errorf("%+v", u)
 			}
-			none[Unchanged](w, 2*lookAgain)
+			none[Unchanged](w, lookAgain*3/2)
 			if stays {
 				c.Hold(true)
 			}
-			p.set(func() { dead = false })
+			dead.Store(false)
 			if stays {
 				none[Changed](w, 2*lookAgain)
 				return

@@ -151,7 +151,7 @@ func TestSealed(t *testing.T) {
 		hears("sealed")
 		start() // the same agreement again, as after a session refresh
 		hears("agreed again")
-		key, reader = keyC, newWay(keyC)
+		w.do(func() { key, reader = keyC, newWay(keyC) })
 		start()
 		hears("with another key")
 		if a.Press('7') {
@@ -160,12 +160,14 @@ func TestSealed(t *testing.T) {
 		if st := b.Stats(); st.EventsHeard != 1 || st.Forged != 0 || st.Lost != 0 || a.Stats().RTT == 0 {
 			t.Errorf("%+v", st)
 		}
-		if packets < 300 || reports < 1 {
-			t.Errorf("%d packets, %d reports", packets, reports)
-		}
+		w.do(func() {
+			if packets < 300 || reports < 1 {
+				t.Errorf("%d packets, %d reports", packets, reports)
+			}
+			w.pass = nil
+		})
 		// In the clear, and a report of another's.
 		r.Addr, r.Seal = atB, nil
-		w.pass = nil
 		a.Start(r)
 		before := b.Stats().Received
 		talk(6*time.Second, a, b, nil)

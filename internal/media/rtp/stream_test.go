@@ -1101,20 +1101,24 @@ func TestReportsOnHold(t *testing.T) {
 		talk(2*time.Second, a, b, nil)
 		time.Sleep(time.Second)
 		sound, reports := 0, 0
-		w.pass = func(_, to netip.AddrPort, _ []byte) bool {
-			switch to {
-			case addrPort(b.rtp.pc.LocalAddr()):
-				sound++
-			case addrPort(b.rtcp.pc.LocalAddr()):
-				reports++
+		w.do(func() {
+			w.pass = func(_, to netip.AddrPort, _ []byte) bool {
+				switch to {
+				case addrPort(b.rtp.pc.LocalAddr()):
+					sound++
+				case addrPort(b.rtcp.pc.LocalAddr()):
+					reports++
+				}
+				return true
 			}
-			return true
-		}
+		})
 		a.Start(Remote{Addr: addrPort(b.rtp.pc.LocalAddr()), Codec: PCMU, Send: true})
 		time.Sleep(20 * time.Second)
-		if sound != 0 || reports != 4 {
-			t.Errorf("on hold for 20 s: %d packets of sound, %d reports", sound, reports)
-		}
+		w.do(func() {
+			if sound != 0 || reports != 4 {
+				t.Errorf("on hold for 20 s: %d packets of sound, %d reports", sound, reports)
+			}
+		})
 		a.Close()
 		b.Close()
 	})

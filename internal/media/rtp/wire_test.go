@@ -65,6 +65,9 @@ func (h host) ListenPacket(_ context.Context, _, address string) (net.PacketConn
 	return p, nil
 }
 
+// do does something that must not happen while a datagram passes.
+func (w *wire) do(f func()) { w.mu.Lock(); defer w.mu.Unlock(); f() }
+
 func (p *plug) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 	select {
 	case <-p.gone:
