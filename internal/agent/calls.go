@@ -149,31 +149,29 @@ func (c *call) unchanged(ev sip.Unchanged) {
 
 // ---- what the line tells
 
-// incoming: somebody calls. Every idle phone of the line rings, and a person who
-// talks by it hears that it waits.
+// incoming: somebody calls. Every idle phone of the line that can hear him rings,
+// and whoever talks on another hears that a call waits.
 func (a *Agent) incoming(now time.Time, l *line, ev sip.Incoming) {
 	a.count.CallsIn++
 	c := &call{a: a, line: l, sip: ev.Call, peer: ev.From, name: ev.Name, withheld: ev.Withheld}
 	who := cmp.Or(ev.From, "somebody who does not say who")
-	var mine []*extension
+	code, why := temporarilyUnavailable, "no port"
 	for _, e := range a.exts {
-		if e.line == l.cfg.Name && e.fault == "" {
-			mine = append(mine, e)
+		if e.line != l.cfg.Name || e.fault != "" {
+			continue
 		}
-	}
-	if len(mine) == 0 {
-		a.turnAway(c, temporarilyUnavailable, who, "no port")
-		return
-	}
-	if ev.Offer != nil {
-		if _, err := sdp.Answer(mine[0].hears(l, 1), *ev.Offer); err != nil {
-			a.turnAway(c, notAcceptableHere, who, err.Error())
-			return
+		if ev.Offer != nil {
+			if _, err := sdp.Answer(e.hears(l, 1), *ev.Offer); err != nil {
+				code, why = notAcceptableHere, err.Error()
+				continue
+			}
 		}
-	}
-	for _, e := range mine {
 		e.legs++
 		c.legs = append(c.legs, leg{e, e.legs})
+	}
+	if len(c.legs) == 0 {
+		a.turnAway(c, code, who, why)
+		return
 	}
 	a.calls = append(a.calls, c)
 	c.tellPhones(now, phone.Incoming, 0)

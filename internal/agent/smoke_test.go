@@ -434,6 +434,30 @@ func TestCallIn(t *testing.T) {
 	}
 }
 
+// Who calls rings where he can be heard, whatever other telephones of the line are.
+func TestCallInForOneThatHears(t *testing.T) {
+	var handset *sim.Handset
+	b := newBed(t, 2, func(c *Config) {
+		handset = sim.NewHandset("2", 16000, sim.Options{})
+		c.Ports[1] = handset
+	})
+	wide := strings.Replace(b.peer.sdp(), "RTP/AVP 0 101", "RTP/AVP 9 101", 1)
+	b.peer.request("INVITE", "wide", 1, "", wide)
+	b.arrives("SIP/2.0 180")
+	b.state(2, "ringing")
+	if s := b.agent.Snapshot().Ports[0]; s.State != "idle" {
+		t.Errorf("port 1 %+v", s)
+	}
+	b.answers(200)
+	handset.Lift()
+	b.arrives("SIP/2.0 200")
+	b.state(2, "talking")
+	b.peer.request("INVITE", "none", 1, "", strings.Replace(wide, " 9 ", " 18 ", 1))
+	if m := b.arrives("SIP/2.0 4"); !strings.HasPrefix(m.start, "SIP/2.0 488") {
+		t.Errorf("nobody can hear him: %s", m.start)
+	}
+}
+
 // What did not change goes on untouched; a line that changed finishes its call.
 func TestReload(t *testing.T) {
 	t.Parallel()

@@ -56,7 +56,7 @@ type Desk interface {
 type Event struct {
 	Kind  Kind
 	Digit byte // for Digit: 0-9, *, #, A-D
-	Mute  bool // for Digit: the far end does not hear it in the sound: a pulse
+	Mute  bool // for Digit: it does not sound: a pulse, or a key of a handset
 	Leg   Leg  // for Incoming and what follows it
 	Code  int  // for Ended: the SIP status, 0 when a person hung up
 }
