@@ -46,7 +46,7 @@ type Call struct {
 	offered  bool         // an offer of ours waits for its answer
 	unacked  bool         // a 2xx of ours waits for its ACK
 	glaring  bool         // an offer of ours met one of theirs, and is not made again yet
-	unheard  bool         // nobody has decided on what is wanted, and it was told
+	unheard  int          // how often nobody has decided on what is wanted; what could not be sent counts once
 	resting  bool         // likewise, and it is not asked again yet
 	updates  bool         // the far end takes UPDATE
 	stale    bool         // the far end does not know yet where we are
@@ -321,10 +321,28 @@ func (c *Call) pass(ctx context.Context, via, next outbound.Target) outbound.Tar
 	return next
 }
 
+// byeTime is for how long a BYE is kept that cannot be sent: without a link, say.
+// Our choice: a router has started again by then, and nobody else will say that
+// the call is over.
+const byeTime = 5 * time.Minute
+
+// unsent reports whether a request has failed on our side alone.
+func unsent(err error) bool { return err != nil && outbound.Judge(asFailure(err)) == outbound.Wait }
+
 // bye ends the dialog at the far end. The caller has told Ended already: a
 // person who has hung up need not wait for the proxies.
 func (c *Call) bye() {
-	c.deliver(c.ctx, func() *sip.Request { return c.request(sip.BYE) })
+	for end := time.Now().Add(byeTime); ; {
+		_, err := c.deliver(c.ctx, func() *sip.Request { return c.request(sip.BYE) })
+		if !unsent(err) || time.Now().After(end) {
+			return
+		}
+		select {
+		case <-time.After(lookAgain):
+		case <-c.line.leaving:
+			return
+		}
+	}
 }
 
 // describe is our session as a body. Its version grows with each change.

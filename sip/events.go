@@ -65,8 +65,9 @@ type Changed struct {
 }
 
 // Unchanged: the far end did not take what Hold or Speak has asked of it, and the
-// call goes on as it was. If nobody has decided, it is asked again every 10 s
-// until somebody does, and Unchanged is told of the first time only.
+// call goes on as it was. If nobody has decided, it is asked again every 10 s:
+// three times, and what cannot be sent until it can. Unchanged is told of the
+// first time and the last.
 type Unchanged struct {
 	Call  *Call
 	Err   error // a sentence

@@ -181,9 +181,10 @@ func TestHoldRefused(t *testing.T) {
 }
 
 // Who is to be heard again is not left on hold because nobody was there to ask: it
-// is asked every 10 s, which is told once; and not if he is to stay on hold after all.
+// is asked every 10 s, which is told once; not for ever, and not if he is to stay on
+// hold after all.
 func TestResumeIsAskedAgain(t *testing.T) {
-	for _, stays := range []bool{false, true} {
+	for _, end := range []string{"resumed", "stays", "never"} {
 		bubble(t, func(t *testing.T, w *world) {
 			p := w.proxy(p1)
 			var dead atomic.Bool
@@ -205,14 +206,24 @@ func TestResumeIsAskedAgain(t *testing.T) {
 				t.Errorf("%+v", u)
 			}
 			none[Unchanged](w, lookAgain*3/2)
-			if stays {
+			switch end {
+			case "stays":
 				c.Hold(true)
-			}
-			dead.Store(false)
-			if stays {
+				dead.Store(false)
 				none[Changed](w, 2*lookAgain)
 				return
+			case "never":
+				if u, _ := await[Unchanged](w, 2*lookAgain); u.Again {
+					t.Errorf("%+v", u)
+				}
+				before := len(w.offers())
+				none[Event](w, time.Minute)
+				if n := len(w.offers()); n != before || n != 1+askTimes {
+					t.Errorf("%d offers, then %d", before, n)
+				}
+				return
 			}
+			dead.Store(false)
 			if ch, took := await[Changed](w, lookAgain); ch.Media.Direction != sdp.SendRecv {
 				t.Errorf("%+v after %v", ch, took)
 			}

@@ -514,7 +514,7 @@ func (c *Call) offer(s sdp.Session, then func(*sip.Response, error)) {
 func (c *Call) propose() {
 	want, was := c.wanted, c.ours
 	if alike(want, was) {
-		c.unheard = false
+		c.unheard = 0
 		return
 	}
 	if c.offered || c.unacked || c.glaring || c.resting {
@@ -536,23 +536,18 @@ func (c *Call) propose() {
 		c.ours.Direction, c.ours.Codecs = was.Direction, was.Codecs
 		switch {
 		case err != nil:
-			c.putOff(err)
+			c.putOff(err, unsent(err))
 		case res.StatusCode == 491:
 			c.glaring = true
 			c.later(c.glare(), func() { c.glaring = false })
 		case res.StatusCode == 481:
 			c.refreshed(res, nil)
+		case res.IsSuccess():
+			c.giveUp(want, sdp.ErrNothingInCommon)
 		case slices.Contains(undecided, res.StatusCode):
-			c.putOff(fmt.Errorf("%d %s", res.StatusCode, reason(res)))
+			c.putOff(fmt.Errorf("%d %s", res.StatusCode, reason(res)), false)
 		default:
-			err := sdp.ErrNothingInCommon
-			if !res.IsSuccess() {
-				err = fmt.Errorf("%d %s", res.StatusCode, reason(res))
-			}
-			if alike(c.wanted, want) {
-				c.wanted = was
-			}
-			c.say(Unchanged{Call: c, Err: err})
+			c.giveUp(want, fmt.Errorf("%d %s", res.StatusCode, reason(res)))
 		}
 	})
 }
@@ -567,15 +562,34 @@ func alike(a, b sdp.Session) bool {
 // say 500 while it is busy with another.
 var undecided = []int{408, 500, 503, 504}
 
+// askTimes is how often is asked what nobody decides. Our choice: each time may
+// cost the line a proxy that is not at fault.
+const askTimes = 4
+
 // putOff has what is wanted asked again after a while, or at once when something
 // else is wanted.
-func (c *Call) putOff(why error) {
+func (c *Call) putOff(why error, unsent bool) {
+	first := c.unheard == 0
+	if first || !unsent {
+		c.unheard++
+	}
+	if c.unheard == askTimes {
+		c.giveUp(c.wanted, why)
+		return
+	}
 	c.resting = true
 	c.later(lookAgain, func() { c.resting = false })
-	if !c.unheard {
-		c.unheard = true
+	if first {
 		c.say(Unchanged{Call: c, Err: why, Again: true})
 	}
+}
+
+// giveUp wants nothing any more but what is, unless that is not what was asked.
+func (c *Call) giveUp(asked sdp.Session, why error) {
+	if alike(c.wanted, asked) {
+		c.wanted = c.ours
+	}
+	c.say(Unchanged{Call: c, Err: why})
 }
 
 // later has the call's goroutine do something after a time.
