@@ -47,7 +47,7 @@ type Call struct {
 	unacked  bool         // a 2xx of ours waits for its ACK
 	glaring  bool         // an offer of ours met one of theirs, and is not made again yet
 	unheard  int          // how often nobody has decided on what is wanted; what could not be sent counts once
-	resting  bool         // likewise, and it is not asked again yet
+	resting  bool         // nor is it asked again yet
 	updates  bool         // the far end takes UPDATE
 	stale    bool         // the far end does not know yet where we are
 	timer    sessionTimer
@@ -100,8 +100,8 @@ func (c *Call) Reject(code int) {
 	c.want(want{code: code})
 }
 
-// Hold puts the far end of an answered call on hold, or resumes it. Changed follows, or
-// Unchanged.
+// Hold puts the far end of an answered call on hold, or resumes it. Changed
+// follows, or Unchanged.
 func (c *Call) Hold(on bool) {
 	d := sdp.SendRecv
 	if on {

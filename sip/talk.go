@@ -512,12 +512,15 @@ func (c *Call) offer(s sdp.Session, then func(*sip.Response, error)) {
 // RFC 3261 section 14.1: "a UAC MUST NOT initiate a new INVITE transaction within
 // a dialog while another INVITE transaction is in progress in either direction."
 func (c *Call) propose() {
+	if c.offered || c.unacked || c.glaring {
+		return
+	}
 	want, was := c.wanted, c.ours
 	if alike(want, was) {
 		c.unheard = 0
 		return
 	}
-	if c.offered || c.unacked || c.glaring || c.resting {
+	if c.resting {
 		return
 	}
 	c.ours.Direction, c.ours.Codecs = want.Direction, want.Codecs
@@ -536,7 +539,7 @@ func (c *Call) propose() {
 		c.ours.Direction, c.ours.Codecs = was.Direction, was.Codecs
 		switch {
 		case err != nil:
-			c.putOff(err, unsent(err))
+			c.putOff(want, err, unsent(err))
 		case res.StatusCode == 491:
 			c.glaring = true
 			c.later(c.glare(), func() { c.glaring = false })
@@ -545,9 +548,9 @@ func (c *Call) propose() {
 		case res.IsSuccess():
 			c.giveUp(want, sdp.ErrNothingInCommon)
 		case slices.Contains(undecided, res.StatusCode):
-			c.putOff(fmt.Errorf("%d %s", res.StatusCode, reason(res)), false)
+			c.putOff(want, refusal(res), false)
 		default:
-			c.giveUp(want, fmt.Errorf("%d %s", res.StatusCode, reason(res)))
+			c.giveUp(want, refusal(res))
 		}
 	})
 }
@@ -566,25 +569,29 @@ var undecided = []int{408, 500, 503, 504}
 // cost the line a proxy that is not at fault.
 const askTimes = 4
 
-// putOff has what is wanted asked again after a while, or at once when something
-// else is wanted.
-func (c *Call) putOff(why error, unsent bool) {
+func refusal(res *sip.Response) error { return fmt.Errorf("%d %s", res.StatusCode, reason(res)) }
+
+// putOff has what was asked for in vain asked for again after a while, or at once
+// what is wanted by now.
+func (c *Call) putOff(asked sdp.Session, why error, unsent bool) {
 	first := c.unheard == 0
 	if first || !unsent {
 		c.unheard++
 	}
 	if c.unheard == askTimes {
-		c.giveUp(c.wanted, why)
+		c.giveUp(asked, why)
 		return
 	}
-	c.resting = true
-	c.later(lookAgain, func() { c.resting = false })
+	if alike(c.wanted, asked) {
+		c.resting = true
+		c.later(lookAgain, func() { c.resting = false })
+	}
 	if first {
 		c.say(Unchanged{Call: c, Err: why, Again: true})
 	}
 }
 
-// giveUp wants nothing any more but what is, unless that is not what was asked.
+// giveUp leaves the session as it is, unless something else is wanted by now.
 func (c *Call) giveUp(asked sdp.Session, why error) {
 	if alike(c.wanted, asked) {
 		c.wanted = c.ours
